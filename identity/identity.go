@@ -1,0 +1,65 @@
+// Package identity is who the device is: the certificate in force, the one granted but not yet proven, and
+// the hardware keys that belong to them, across power cuts.
+//
+// Identities are numbered generations, each with a key of its own that is never overwritten. A grant is staged
+// (pending.json), proven to the cloud, and promoted by one rename over current.json: the rename is the commit.
+package identity
+
+import (
+	"crypto"
+	"crypto/tls"
+	"crypto/x509"
+	"log/slog"
+	"time"
+)
+
+// Assignment is where a device belongs.
+type Assignment struct {
+	DeviceID string // as the hub knows it, case-sensitive
+	Hub      string // host name of the hub
+}
+
+// Grant is what an enrollment gives: an assignment, and a certificate for it.
+type Grant struct {
+	Assignment
+	Chain []*x509.Certificate // leaf first, as the hub wants it presented
+}
+
+// Identity is a grant together with the key in hardware that it was made for.
+type Identity struct {
+	Grant
+	Generation uint64
+	Key        string // name in the key store
+
+	signer crypto.Signer
+}
+
+// Leaf is the device's own certificate.
+func (id *Identity) Leaf() *x509.Certificate { return id.Chain[0] }
+
+// Signer is the private key in hardware.
+func (id *Identity) Signer() crypto.Signer { return id.signer }
+
+// Certificate is the identity as TLS presents it: the whole chain and the key in hardware.
+func (id *Identity) Certificate() tls.Certificate {
+	c := tls.Certificate{PrivateKey: id.signer, Leaf: id.Leaf()}
+	for _, x := range id.Chain {
+		c.Certificate = append(c.Certificate, x.Raw)
+	}
+	return c
+}
+
+// LogValue is the identity in a log line; it holds nothing secret.
+func (id *Identity) LogValue() slog.Value {
+	if id == nil {
+		return slog.StringValue("none")
+	}
+	return slog.GroupValue(
+		slog.String("device", id.DeviceID),
+		slog.String("hub", id.Hub),
+		slog.Uint64("gen", id.Generation),
+		slog.String("key", id.Key),
+		slog.String("serial", id.Leaf().SerialNumber.Text(16)),
+		slog.String("not_after", id.Leaf().NotAfter.UTC().Format(time.RFC3339)),
+	)
+}

@@ -1,0 +1,120 @@
+// Package provisioning is what it means to enroll: to get a certificate for a key, and to be told which hub the
+// device belongs to.
+package provisioning
+
+import (
+	"context"
+	"crypto"
+	"crypto/rand"
+	"crypto/rsa"
+	"crypto/tls"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"errors"
+	"fmt"
+
+	"github.com/devid-agent/devid-agent/fault"
+	"github.com/devid-agent/devid-agent/identity"
+)
+
+// Request is what an enrollment is asked for.
+type Request struct {
+	DeviceID string             // registration ID, and the common name of the certificate
+	Key      crypto.Signer      // the key in hardware that the certificate is for
+	Current  *identity.Identity // nil on first boot
+}
+
+// Enroller turns a key into a place in the cloud.
+type Enroller interface {
+	// Enroll returns a certificate for r.Key and the hub that accepts it. Asking twice is legal; what the first
+	// answer was is then forgotten by nobody but us.
+	Enroll(ctx context.Context, r Request) (identity.Grant, error)
+}
+
+// Issuer certifies a key.
+type Issuer interface {
+	// Issue returns a chain for r.Key, leaf first.
+	Issue(ctx context.Context, r Request) ([]*x509.Certificate, error)
+}
+
+// Assigner knows which hub a device belongs to.
+type Assigner interface {
+	// Assign returns the assignment of the device that cert belongs to.
+	Assign(ctx context.Context, cert tls.Certificate) (identity.Assignment, error)
+}
+
+// Compose enrolls in two steps: i signs, then a places the device by its new certificate.
+func Compose(i Issuer, a Assigner) Enroller { return composed{i, a} }
+
+type composed struct {
+	issuer   Issuer
+	assigner Assigner
+}
+
+func (c composed) Enroll(ctx context.Context, r Request) (identity.Grant, error) {
+	chain, err := c.issuer.Issue(ctx, r)
+	if err != nil {
+		return identity.Grant{}, fmt.Errorf("issue certificate: %w", err)
+	}
+	cert := tls.Certificate{PrivateKey: r.Key, Leaf: chain[0]}
+	for _, x := range chain {
+		cert.Certificate = append(cert.Certificate, x.Raw)
+	}
+	assignment, err := c.assigner.Assign(ctx, cert)
+	if err != nil {
+		return identity.Grant{}, fmt.Errorf("assign hub: %w", err)
+	}
+	return identity.Grant{Assignment: assignment, Chain: chain}, nil
+}
+
+// Fixed assigns every device to a: the hub is configured, there is no DPS.
+func Fixed(a identity.Assignment) Assigner { return fixed(a) }
+
+type fixed identity.Assignment
+
+func (f fixed) Assign(context.Context, tls.Certificate) (identity.Assignment, error) {
+	return identity.Assignment(f), nil
+}
+
+// Existing issues nothing: it returns the chain that the device has already, for the key that it was made for.
+func Existing(chain []*x509.Certificate) Issuer { return existing(chain) }
+
+type existing []*x509.Certificate
+
+func (e existing) Issue(_ context.Context, r Request) ([]*x509.Certificate, error) {
+	if r.Current != nil && r.Current.Leaf().Equal(e[0]) {
+		return nil, fault.AskOperator(errors.New("the configured certificate is in force already"),
+			"put a newer certificate into the file that bootstrap.certificate names, and restart the agent")
+	}
+	return e, nil
+}
+
+// Renewal is i for a device that stays where it is: the assignment of the identity in force is kept.
+func Renewal(i Issuer) Enroller { return renewal{i} }
+
+type renewal struct{ issuer Issuer }
+
+func (n renewal) Enroll(ctx context.Context, r Request) (identity.Grant, error) {
+	if r.Current == nil {
+		return identity.Grant{}, fault.As(fault.Permanent, errors.New("renew: there is no identity to renew"))
+	}
+	chain, err := n.issuer.Issue(ctx, r)
+	if err != nil {
+		return identity.Grant{}, fmt.Errorf("renew certificate: %w", err)
+	}
+	return identity.Grant{Assignment: r.Current.Assignment, Chain: chain}, nil
+}
+
+// SigningRequest is a PKCS#10 request (DER) for key with the common name cn and nothing else, signed with
+// SHA-256: what every sample of the CSR preview sends (azure-protocols 3.3).
+func SigningRequest(cn string, key crypto.Signer) ([]byte, error) {
+	template := &x509.CertificateRequest{Subject: pkix.Name{CommonName: cn}, SignatureAlgorithm: x509.ECDSAWithSHA256}
+	if _, ok := key.Public().(*rsa.PublicKey); ok {
+		template.SignatureAlgorithm = x509.SHA256WithRSA
+	}
+	der, err := x509.CreateCertificateRequest(rand.Reader, template, key)
+	if err != nil {
+		return nil, fault.As(fault.Of(err), fmt.Errorf("sign the certificate request of %s: %w", cn, err))
+	}
+	return der, nil
+}
