@@ -58,6 +58,9 @@ func Open(path string, step Step) (*Dir, error) {
 	return d, nil
 }
 
+// Look is the directory at path as it is, for reading beside its owner: it makes nothing and cleans nothing up.
+func Look(path string) *Dir { return &Dir{path: path} }
+
 // Path is the directory's own path.
 func (d *Dir) Path() string { return d.path }
 

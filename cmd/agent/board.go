@@ -1,0 +1,171 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"sync"
+	"time"
+
+	"github.com/devid-agent/devid-agent/fault"
+	"github.com/devid-agent/devid-agent/identity"
+	"github.com/devid-agent/devid-agent/internal/durable"
+	"github.com/devid-agent/devid-agent/telemetry"
+	"github.com/devid-agent/devid-agent/telemetry/spool"
+)
+
+// board shows the agent's state: to people through the status file, to systemd through sd_notify. It asks the
+// watchdog to wait only while every loop turns.
+type board struct {
+	file     string
+	device   string
+	started  time.Time
+	notifier notifier
+	spool    *spool.Spool
+	sampler  *telemetry.Sampler
+	log      *slog.Logger
+
+	mu       sync.Mutex
+	shown    *deviceView
+	troubles map[string]trouble
+}
+
+// deviceView is what the board may look at once there is a device.
+type deviceView struct{ *device }
+
+func newBoard(a *agent) *board {
+	return &board{
+		file: a.config.Status.File, device: a.config.Device.ID, started: time.Now(), notifier: newNotifier(os.Getenv),
+		spool: a.spool, sampler: a.sampler, log: a.part("board"), troubles: map[string]trouble{},
+	}
+}
+
+func (b *board) show(d *device) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.shown = &deviceView{d}
+}
+
+// trouble notes what keeps a part from its work; a nil err says that it works again.
+func (b *board) trouble(part string, err error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if err == nil {
+		delete(b.troubles, part)
+		return
+	}
+	b.troubles[part] = describe(err)
+}
+
+// boardEvery is how old the status file may be.
+const boardEvery = 2 * time.Second
+
+func (b *board) run(ctx context.Context) error {
+	defer b.notifier.tell("STOPPING=1")
+	b.notifier.tell("READY=1")
+	complained := false
+	every := boardEvery
+	if b.notifier.watchdog > 0 {
+		every = min(every, b.notifier.watchdog)
+	}
+	for {
+		s := b.status(time.Now())
+		if err := writeStatus(b.file, s); err != nil && !complained {
+			b.log.Warn("no status file", "err", err, "hint", fault.Hint(err))
+			complained = true
+		}
+		b.notifier.tell(append([]string{"STATUS=" + s.line()}, b.alive(time.Now())...)...)
+		if !sleep(ctx, every) {
+			return ctx.Err()
+		}
+	}
+}
+
+// alive is the watchdog's ping, unless a loop should have turned long ago.
+func (b *board) alive(now time.Time) []string {
+	const grace = time.Minute
+	b.mu.Lock()
+	d := b.shown
+	b.mu.Unlock()
+	if d != nil {
+		for name, turn := range map[string]time.Time{"pump": d.pump.Report().Turn, "renew": d.renewer.Report().Turn} {
+			if !turn.IsZero() && now.After(turn.Add(grace)) {
+				b.log.Error("a loop hangs, the watchdog is not fed", "loop", name, "due", turn)
+				return nil
+			}
+		}
+	}
+	return []string{"WATCHDOG=1"}
+}
+
+// status is everything, now.
+func (b *board) status(now time.Time) *status {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	s := &status{
+		Version: version(), PID: os.Getpid(), Started: b.started, Written: now, Device: b.device,
+		Spool: b.spool.Stats(), Troubles: map[string]trouble{},
+	}
+	if b.sampler != nil {
+		stats := b.sampler.Stats()
+		s.Sampler = &stats
+	}
+	for part, t := range b.troubles {
+		s.Troubles[part] = t
+	}
+	if b.shown != nil {
+		b.shown.fill(s)
+	}
+	return s
+}
+
+func (d *deviceView) fill(s *status) {
+	s.Identity, s.Pending = viewIdentity(d.identities.Current()), viewIdentity(d.identities.Pending())
+	pump, renewer := d.pump.Report(), d.renewer.Report()
+	s.Hub = &hubStatus{State: pump.State, Since: pump.Since, NextTry: when(pump.NextTry), Switches: pump.Switches,
+		LastGapMS: float64(pump.Last.Gap.Microseconds()) / 1000, LastAgain: pump.Last.Again}
+	if pump.LastError != nil && pump.State != "online" {
+		s.Troubles["hub"] = describe(pump.LastError)
+	}
+	s.Renewal = &renewalStatus{Count: renewer.Count, At: when(renewer.RenewAt), NextTry: when(renewer.NextTry)}
+	if renewer.LastError != nil {
+		s.Troubles["renewal"] = describe(renewer.LastError)
+	}
+}
+
+func viewIdentity(id *identity.Identity) *identityStatus {
+	if id == nil {
+		return nil
+	}
+	return &identityStatus{
+		DeviceID: id.DeviceID, Hub: id.Hub, Generation: id.Generation, Key: id.Key,
+		Serial: id.Leaf().SerialNumber.Text(16), NotBefore: id.Leaf().NotBefore, NotAfter: id.Leaf().NotAfter,
+	}
+}
+
+func when(t time.Time) *time.Time {
+	if t.IsZero() {
+		return nil
+	}
+	return &t
+}
+
+// writeStatus replaces the status file at once, so that no reader sees half of it. It lies on a tmpfs: nothing is
+// synced.
+func writeStatus(path string, s *status) error {
+	b, err := json.MarshalIndent(s, "", "  ")
+	if err != nil {
+		return fmt.Errorf("write status: %w", err)
+	}
+	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+		return durable.Label("make", filepath.Dir(path), err)
+	}
+	tmp := path + ".tmp~"
+	if err := os.WriteFile(tmp, append(b, '\n'), 0o644); err != nil {
+		return durable.Label("write", path, err)
+	}
+	return durable.Label("write", path, os.Rename(tmp, path))
+}

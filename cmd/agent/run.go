@@ -1,0 +1,166 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"syscall"
+	"time"
+
+	"github.com/devid-agent/devid-agent/fault"
+	"github.com/devid-agent/devid-agent/identity"
+	"golang.org/x/sync/errgroup"
+)
+
+func runCommand(ctx context.Context, o options, _ io.Writer) error {
+	a, err := prepare(o)
+	if err != nil {
+		return err
+	}
+	defer a.close()
+	forwardSignal(ctx, a)
+	a.log.Info("agent starts", "version", version(), "device", a.config.Device.ID, "waiting", a.spool.Stats().Depth)
+	err = a.run(ctx)
+	if ctx.Err() != nil {
+		a.log.Info("agent stops", "waiting", a.spool.Stats().Depth)
+		return nil
+	}
+	return err
+}
+
+func prepare(o options) (*agent, error) {
+	c, err := loadConfig(o.config)
+	if err != nil {
+		return nil, err
+	}
+	return newAgent(c, world{}, newLog(c, os.Stderr))
+}
+
+// forwardSignal makes SIGUSR1 ask for a renewal: that is how the renew command reaches a running agent.
+func forwardSignal(ctx context.Context, a *agent) {
+	asked := make(chan os.Signal, 1)
+	signal.Notify(asked, syscall.SIGUSR1)
+	go func() {
+		defer signal.Stop(asked)
+		for {
+			select {
+			case <-ctx.Done():
+				return
+			case <-asked:
+				select {
+				case a.renewals <- struct{}{}:
+				default: // one is waiting already
+				}
+			}
+		}
+	}()
+}
+
+// outcome is what enroll and renew print.
+type outcome struct {
+	Identity *identityStatus `json:"identity,omitempty"`
+	Trouble  *trouble        `json:"trouble,omitempty"`
+}
+
+func (o outcome) print(opt options, out io.Writer, done string) error {
+	if opt.json {
+		return printJSON(out, o)
+	}
+	id := o.Identity
+	_, err := fmt.Fprintf(out, "%s: %s at %s, generation %d, certificate %s until %s\n",
+		done, id.DeviceID, id.Hub, id.Generation, id.Serial, id.NotAfter.Local().Format(time.DateTime))
+	return err
+}
+
+func enrollCommand(ctx context.Context, o options, out io.Writer) error {
+	return once(ctx, o, out, "enrolled", func(ctx context.Context, d *device) error {
+		if d.identities.Current() != nil {
+			return nil // enrolled already: asking again is legal and changes nothing
+		}
+		return d.renewer.Advance(ctx)
+	})
+}
+
+func renewCommand(ctx context.Context, o options, out io.Writer) error {
+	c, err := loadConfig(o.config)
+	if err != nil {
+		return err
+	}
+	if pid := running(c.Device.State); pid != 0 {
+		return renewRunning(ctx, o, c, pid, out)
+	}
+	return once(ctx, o, out, "renewed", func(ctx context.Context, d *device) error { return d.renewer.Advance(ctx) })
+}
+
+// once does one thing with the device, in a process of its own: the pump runs, because proving an identity is
+// connecting as it.
+func once(ctx context.Context, o options, out io.Writer, done string, work func(context.Context, *device) error) error {
+	a, err := prepare(o)
+	if err != nil {
+		return err
+	}
+	defer a.close()
+	d, err := a.newDevice(ctx)
+	if err != nil {
+		return err
+	}
+	if err := d.during(ctx, work); err != nil {
+		if o.json {
+			t := describe(err)
+			return errors.Join(err, printJSON(out, outcome{Trouble: &t}))
+		}
+		return err
+	}
+	return outcome{Identity: viewIdentity(d.identities.Current())}.print(o, out, done)
+}
+
+// during does work while the pump and the renewer run, and stops them after it.
+func (d *device) during(ctx context.Context, work func(context.Context, *device) error) error {
+	ctx, stop := context.WithCancel(ctx)
+	defer stop()
+	group, ctx := errgroup.WithContext(ctx)
+	group.Go(func() error { return d.pump.Run(ctx) })
+	// The renewer's loop is not needed: Advance is called here, by the one goroutine that may.
+	var result error
+	group.Go(func() error {
+		defer stop()
+		result = work(ctx, d)
+		return result
+	})
+	if err := group.Wait(); result == nil && !fault.Stopped(err) {
+		return err
+	}
+	return result
+}
+
+// renewRunning asks the agent that has the state directory, and waits for what comes of it.
+func renewRunning(ctx context.Context, o options, c *Config, pid int, out io.Writer) error {
+	before, _, err := identity.Look(identityDir(c))
+	if err != nil {
+		return err
+	}
+	asked := time.Now()
+	if err := syscall.Kill(pid, syscall.SIGUSR1); err != nil {
+		return fault.AskOperator(fmt.Errorf("ask process %d to renew: %w", pid, err), "run this as root or as the user of the agent")
+	}
+	ctx, cancel := context.WithTimeout(ctx, 5*time.Minute)
+	defer cancel()
+	for sleep(ctx, 200*time.Millisecond) {
+		now, _, err := identity.Look(identityDir(c))
+		if err != nil {
+			return err
+		}
+		if now != nil && (before == nil || now.Generation > before.Generation) {
+			return outcome{Identity: viewIdentity(now)}.print(o, out, "renewed")
+		}
+		if s, _ := readStatus(c); s != nil && s.Written.After(asked) && s.Renewal != nil && s.Renewal.NextTry != nil {
+			if t, ok := s.Troubles["renewal"]; ok && s.Renewal.NextTry.After(asked) {
+				return fault.AskOperator(errors.New(t.Error), t.Hint)
+			}
+		}
+	}
+	return errors.New("renew: no answer from the agent within 5 minutes; see devid-agent status")
+}

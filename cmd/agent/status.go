@@ -1,0 +1,157 @@
+package main
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"maps"
+	"os"
+	"slices"
+	"text/tabwriter"
+	"time"
+
+	"github.com/devid-agent/devid-agent/fault"
+	"github.com/devid-agent/devid-agent/telemetry"
+	"github.com/devid-agent/devid-agent/telemetry/spool"
+)
+
+// status is the file that a running agent writes, and what status --json prints.
+type status struct {
+	Version  string                  `json:"version"`
+	PID      int                     `json:"pid"`
+	Started  time.Time               `json:"started"`
+	Written  time.Time               `json:"written"`
+	Device   string                  `json:"device"`
+	Identity *identityStatus         `json:"identity"` // null before the first enrollment
+	Pending  *identityStatus         `json:"pending,omitempty"`
+	Hub      *hubStatus              `json:"hub,omitempty"` // absent until the hardware has answered
+	Renewal  *renewalStatus          `json:"renewal,omitempty"`
+	Spool    spool.Stats             `json:"spool"`
+	Sampler  *telemetry.SamplerStats `json:"sampler,omitempty"`
+	Troubles map[string]trouble      `json:"troubles"` // by part; empty when all is well
+}
+
+type identityStatus struct {
+	DeviceID   string    `json:"device_id"`
+	Hub        string    `json:"hub"`
+	Generation uint64    `json:"generation"`
+	Key        string    `json:"key"`
+	Serial     string    `json:"serial"`
+	NotBefore  time.Time `json:"not_before"`
+	NotAfter   time.Time `json:"not_after"`
+}
+
+type hubStatus struct {
+	State     string     `json:"state"`
+	Since     time.Time  `json:"since"`
+	NextTry   *time.Time `json:"next_try,omitempty"`
+	Switches  int        `json:"switches"`    // changes of identity in this process
+	LastGapMS float64    `json:"last_gap_ms"` // between hanging up as the old identity and the CONNACK as the new
+	LastAgain int        `json:"last_again"`  // readings that may have arrived twice at that change
+}
+
+type renewalStatus struct {
+	Count   int        `json:"count"` // identities promoted in this process
+	At      *time.Time `json:"at,omitempty"`
+	NextTry *time.Time `json:"next_try,omitempty"`
+}
+
+type trouble struct {
+	Error string `json:"error"`
+	Kind  string `json:"kind"`
+	Hint  string `json:"hint,omitempty"`
+}
+
+func describe(err error) trouble {
+	return trouble{Error: err.Error(), Kind: fault.Of(err).String(), Hint: fault.Hint(err)}
+}
+
+// line is the state in one line, for systemctl status.
+func (s *status) line() string {
+	switch {
+	case s.Hub == nil:
+		return fmt.Sprintf("no identity yet, %d readings wait", s.Spool.Depth)
+	case s.Identity == nil:
+		return fmt.Sprintf("not enrolled yet, %d readings wait", s.Spool.Depth)
+	}
+	return fmt.Sprintf("%s as %s generation %d, %d readings wait, certificate until %s",
+		s.Hub.State, s.Identity.DeviceID, s.Identity.Generation, s.Spool.Depth, s.Identity.NotAfter.UTC().Format(time.RFC3339))
+}
+
+// stale is how old a status may be before nobody seems to be writing it any more.
+const stale = 30 * time.Second
+
+// readStatus returns what the running agent wrote, and an error when none is running.
+func readStatus(c *Config) (*status, error) {
+	const hint = "start it: systemctl start devid-agent, or devid-agent run --config FILE"
+	b, err := os.ReadFile(c.Status.File)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, fault.AskOperator(fmt.Errorf("the agent is not running: no %s", c.Status.File), hint)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("read status: %w", err)
+	}
+	var s status
+	if err := json.Unmarshal(b, &s); err != nil {
+		return nil, fmt.Errorf("read status: %s: %w", c.Status.File, err)
+	}
+	if age := time.Since(s.Written); age > stale {
+		return &s, fault.AskOperator(fmt.Errorf("the agent has not written its status for %s: it is not running", age.Round(time.Second)), hint)
+	}
+	return &s, nil
+}
+
+func statusCommand(o options, out io.Writer) error {
+	c, err := loadConfig(o.config)
+	if err != nil {
+		return err
+	}
+	s, err := readStatus(c)
+	if s == nil {
+		return err
+	}
+	if o.json {
+		return errors.Join(printJSON(out, s), err)
+	}
+	s.print(out)
+	return err
+}
+
+func (s *status) print(out io.Writer) {
+	t := tabwriter.NewWriter(out, 0, 4, 2, ' ', 0)
+	row := func(name, format string, args ...any) { fmt.Fprintf(t, "%s\t%s\n", name, fmt.Sprintf(format, args...)) }
+	row("device", "%s", s.Device)
+	row("agent", "%s, process %d, up %s", s.Version, s.PID, s.Written.Sub(s.Started).Round(time.Second))
+	if s.Hub != nil {
+		row("hub", "%s since %s", s.Hub.State, s.Hub.Since.Local().Format(time.DateTime))
+	}
+	if id := s.Identity; id != nil {
+		row("identity", "%s at %s, generation %d, key %s", id.DeviceID, id.Hub, id.Generation, id.Key)
+		row("certificate", "%s, until %s", id.Serial, id.NotAfter.Local().Format(time.DateTime))
+	} else {
+		row("identity", "none yet")
+	}
+	if s.Pending != nil {
+		row("pending", "generation %d waits for its proof", s.Pending.Generation)
+	}
+	if s.Renewal != nil && s.Renewal.At != nil {
+		row("renewal", "at %s; %d so far, last gap %.1f ms", s.Renewal.At.Local().Format(time.DateTime), s.Hub.Switches, s.Hub.LastGapMS)
+	}
+	row("spool", "%d readings wait (%d bytes), last number %d, dropped %d, damaged %d", s.Spool.Depth, s.Spool.Bytes, s.Spool.LastSeq, s.Spool.Dropped, s.Spool.Damaged)
+	for _, part := range slices.Sorted(maps.Keys(s.Troubles)) {
+		row("trouble", "%s: %s", part, s.Troubles[part].Error)
+		if hint := s.Troubles[part].Hint; hint != "" {
+			row("", "do: %s", hint)
+		}
+	}
+	_ = t.Flush()
+}
+
+func printJSON(out io.Writer, v any) error {
+	e := json.NewEncoder(out)
+	e.SetIndent("", "  ")
+	e.SetEscapeHTML(false)
+	return e.Encode(v)
+}

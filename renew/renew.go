@@ -1,0 +1,292 @@
+// Package renew moves the device from one identity to the next, and from none to the first.
+//
+// There is one procedure, Advance: make a key, get it certified, write that down, prove it to the cloud, rename it
+// into force, sweep. It may be cut anywhere and called again.
+package renew
+
+import (
+	"context"
+	"crypto"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync/atomic"
+	"time"
+
+	"github.com/devid-agent/devid-agent/fault"
+	"github.com/devid-agent/devid-agent/identity"
+	"github.com/devid-agent/devid-agent/provisioning"
+)
+
+// Config is what a Renewer works with.
+type Config struct {
+	Identities *identity.Store
+	DeviceID   string // registration ID
+
+	// First enrolls from nothing. It is also the way back when the identity in force is expired or refused.
+	First provisioning.Enroller
+	// FirstKey names the key that First's certificate is for; "" is a fresh one for each generation.
+	FirstKey string
+	// Renew enrolls with the identity in force; nil leaves that to First.
+	Renew provisioning.Enroller
+	// Prove returns once the hub has accepted the identity and telemetry goes on as it. An error that is not
+	// Transient says that the hub refused, and that telemetry goes on as before.
+	Prove func(ctx context.Context, id *identity.Identity) error
+	// Refused tells that the hub does not know the identity in force any more.
+	Refused <-chan struct{}
+
+	Backoff     fault.Backoff
+	RescueEvery time.Duration // between two ways back through First for a device that is refused; 0 is 1 h
+	// Look is how long the loop sleeps at most before it looks at the wall clock again, which may have been set while
+	// the machine slept; 0 is 1 h.
+	Look time.Duration
+	Log  *slog.Logger
+}
+
+// Renewer keeps the device's identity fresh.
+type Renewer struct {
+	Config
+	asked    chan chan error
+	refused  bool
+	rescuing bool      // the identity to prove comes from First, for a device that had one
+	rescued  time.Time // when that last succeeded
+	promoted time.Time // when the identity in force got there, in this process
+	next     time.Time // not before
+	report   atomic.Pointer[Report]
+}
+
+// Report is the renewer's state for people.
+type Report struct {
+	Count     int       // promotions in this process
+	RenewAt   time.Time // zero before the first enrollment
+	NextTry   time.Time // zero unless the last try failed
+	LastError error     // nil after a success
+	Turn      time.Time // the loop has turned by then, unless it hangs
+}
+
+// New returns a renewer that is ready to Run.
+func New(c Config) *Renewer {
+	r := &Renewer{Config: c, asked: make(chan chan error)}
+	r.report.Store(&Report{})
+	return r
+}
+
+// Report is the state after the last turn of the loop.
+func (r *Renewer) Report() Report { return *r.report.Load() }
+
+// patience bounds one Advance: a hub may take minutes to issue, a TPM seconds to make a key.
+const patience = 20 * time.Minute
+
+// Run renews when it is time, until ctx ends or an error is Fatal.
+func (r *Renewer) Run(ctx context.Context) error {
+	for {
+		wait := r.wait(time.Now())
+		r.tell(func(t *Report) { t.Turn = time.Now().Add(wait) })
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-r.Refused:
+			r.refused = true
+		case answer := <-r.asked:
+			err := r.advance(ctx)
+			answer <- err
+			if fault.Of(err) == fault.Fatal {
+				return err
+			}
+		case <-time.After(wait):
+			if !r.due(time.Now()) {
+				continue
+			}
+			if err := r.advance(ctx); fault.Of(err) == fault.Fatal || fault.Stopped(err) {
+				return err
+			}
+		}
+	}
+}
+
+// Force advances now, whatever the certificate's age, and returns how that went. It works while Run runs.
+func (r *Renewer) Force(ctx context.Context) error {
+	answer := make(chan error, 1)
+	select {
+	case r.asked <- answer:
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	select {
+	case err := <-answer:
+		return err
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// advance is Advance within a bound of time, with its outcome noted for the next turn of the loop.
+func (r *Renewer) advance(ctx context.Context) error {
+	r.tell(func(t *Report) { t.Turn = time.Now().Add(patience) })
+	bounded, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	err := r.Advance(bounded)
+	if err != nil && ctx.Err() != nil {
+		return ctx.Err()
+	}
+	wait, _ := r.Backoff.Next(err)
+	if cur := r.Identities.Current(); err != nil && cur != nil {
+		// Retries grow denser towards expiry: no certificate dies of a slow cadence.
+		if left := cur.Leaf().NotAfter.Sub(time.Now()) / 8; left > 0 {
+			wait = min(wait, max(left, r.floor()))
+		}
+	}
+	r.next = time.Now().Add(wait)
+	r.note(err)
+	return err
+}
+
+func (r *Renewer) floor() time.Duration {
+	if r.Backoff.Min != 0 {
+		return r.Backoff.Min
+	}
+	return time.Second
+}
+
+func (r *Renewer) note(err error) {
+	if err == nil {
+		r.promoted = time.Now()
+		r.tell(func(t *Report) { t.Count++; t.LastError, t.NextTry = nil, time.Time{} })
+		return
+	}
+	r.tell(func(t *Report) { t.LastError, t.NextTry = err, r.next })
+	r.Log.Warn("identity not advanced", "err", err, "kind", fault.Of(err), "hint", fault.Hint(err), "wait", time.Until(r.next).Round(time.Millisecond))
+}
+
+// Advance moves the device to its next identity: from none to the first, or from the one in force to a fresh one.
+// When it returns nil the new identity is in force, on disk and at the hub. After an error the device is who it
+// was; what had been granted and not refused is kept, and only its proof is repeated by the next call.
+func (r *Renewer) Advance(ctx context.Context) error {
+	pending, err := r.pending(ctx)
+	if err != nil {
+		return err
+	}
+	if err := r.Prove(ctx, pending); err != nil {
+		return r.refuse(ctx, pending, err)
+	}
+	// A cut here: the hub knows the pending identity and may have forgotten the one in force. It is proven again.
+	if err := r.Identities.Promote(); err != nil {
+		return fault.As(fault.Fatal, err)
+	}
+	if r.rescuing {
+		r.rescued = time.Now()
+	}
+	r.refused, r.rescuing = false, false
+	r.Log.Info("identity advanced", "identity", pending, "renew", r.When().UTC().Format(time.RFC3339))
+	return r.Identities.Sweep(ctx)
+}
+
+// pending is the identity to prove: the one that waits already, or a new one.
+func (r *Renewer) pending(ctx context.Context) (*identity.Identity, error) {
+	if id := r.Identities.Pending(); id != nil {
+		if time.Now().Before(id.Leaf().NotAfter) {
+			return id, nil
+		}
+		if err := r.give(ctx, id, "expired before it was proven"); err != nil {
+			return nil, err
+		}
+	}
+	enroller, fixedKey := r.way(time.Now())
+	name, key, err := r.key(ctx, fixedKey)
+	if err != nil {
+		return nil, err
+	}
+	grant, err := enroller.Enroll(ctx, provisioning.Request{DeviceID: r.DeviceID, Key: key, Current: r.Identities.Current()})
+	if err != nil {
+		return nil, fmt.Errorf("enroll: %w", err)
+	}
+	// A cut here loses the certificate, and only that: one orphan at the issuer.
+	return r.Identities.Stage(ctx, name, grant)
+}
+
+// way chooses who certifies: the renewal with the identity in force where that is alive and accepted, else First.
+// A wrong clock alone does not lead there: it also makes the servers' certificates look expired.
+func (r *Renewer) way(now time.Time) (e provisioning.Enroller, fixedKey string) {
+	cur := r.Identities.Current()
+	r.rescuing = cur != nil && (r.refused || now.After(cur.Leaf().NotAfter))
+	switch {
+	case cur == nil, r.Renew == nil, r.rescuing:
+		return r.First, r.FirstKey
+	case urgent(cur.Leaf(), now) && r.Report().LastError != nil:
+		r.Log.Warn("renewal keeps failing and the certificate is about to expire: enrolling from the beginning", "identity", cur)
+		return r.First, r.FirstKey
+	}
+	return r.Renew, ""
+}
+
+func (r *Renewer) key(ctx context.Context, fixed string) (string, crypto.Signer, error) {
+	if fixed == "" {
+		return r.Identities.NextKey(ctx)
+	}
+	key, err := r.Identities.OpenKey(ctx, fixed)
+	return fixed, key, err
+}
+
+// refuse decides what an unproven identity is worth: all it cost where the hub was only out of reach, nothing
+// where the hub said no.
+func (r *Renewer) refuse(ctx context.Context, pending *identity.Identity, err error) error {
+	err = fmt.Errorf("prove generation %d: %w", pending.Generation, err)
+	if kind := fault.Of(err); kind == fault.Transient || kind == fault.Fatal {
+		return err
+	}
+	return errors.Join(err, r.give(ctx, pending, "refused"))
+}
+
+func (r *Renewer) give(ctx context.Context, pending *identity.Identity, why string) error {
+	r.Log.Warn("pending identity dropped", "identity", pending, "why", why)
+	if err := r.Identities.Drop(); err != nil {
+		return fault.As(fault.Fatal, err)
+	}
+	return r.Identities.Sweep(ctx)
+}
+
+// When is the time of the next renewal, zero before the first enrollment.
+func (r *Renewer) When() time.Time {
+	cur := r.Identities.Current()
+	if cur == nil {
+		return time.Time{}
+	}
+	leaf := cur.Leaf()
+	when := When(leaf, r.DeviceID)
+	if life := leaf.NotAfter.Sub(leaf.NotBefore); when.Before(r.promoted.Add(life / 20)) {
+		// A certificate that is old when it is issued must not make a loop: half of what is left.
+		return r.promoted.Add(leaf.NotAfter.Sub(r.promoted) / 2)
+	}
+	return when
+}
+
+// due reports whether there is something to advance to, now.
+func (r *Renewer) due(now time.Time) bool { return r.wait(now) <= 0 }
+
+// wait is how long to sleep until it is time, at most look.
+func (r *Renewer) wait(now time.Time) time.Duration {
+	at := r.When()
+	r.tell(func(t *Report) { t.RenewAt = at })
+	if r.Identities.Pending() != nil {
+		at = now
+	} else if r.refused {
+		at = r.rescued.Add(hourly(r.RescueEvery))
+	}
+	if at.Before(r.next) {
+		at = r.next
+	}
+	return min(max(at.Sub(now), 0), hourly(r.Look))
+}
+
+func hourly(d time.Duration) time.Duration {
+	if d == 0 {
+		return time.Hour
+	}
+	return d
+}
+
+func (r *Renewer) tell(change func(*Report)) {
+	t := r.Report()
+	change(&t)
+	r.report.Store(&t)
+}
