@@ -35,6 +35,9 @@ func (k Kind) String() string {
 	return "unknown"
 }
 
+// MarshalText is String: JSON logs and the status file say it in words too.
+func (k Kind) MarshalText() ([]byte, error) { return []byte(k.String()), nil }
+
 type labelled struct {
 	error
 	kind  Kind

@@ -32,11 +32,14 @@ type Config struct {
 	// Prove returns once the hub has accepted the identity and telemetry goes on as it. An error that is not
 	// Transient says that the hub refused, and that telemetry goes on as before.
 	Prove func(ctx context.Context, id *identity.Identity) error
-	// Refused tells that the hub does not know the identity in force any more.
-	Refused <-chan struct{}
+	// Refused tells that the hub does not know the identity in force any more, and Accepted whether it does after all.
+	Refused  <-chan struct{}
+	Accepted func() bool
 
-	Backoff     fault.Backoff
-	RescueEvery time.Duration // between two ways back through First for a device that is refused; 0 is 1 h
+	Backoff fault.Backoff
+	// RescueEvery is the wait between two ways back through First for a device that is refused; it doubles, up to a
+	// day, while the hub goes on refusing. 0 is 1 h.
+	RescueEvery time.Duration
 	// Look is how long the loop sleeps at most before it looks at the wall clock again, which may have been set while
 	// the machine slept; 0 is 1 h.
 	Look time.Duration
@@ -49,7 +52,8 @@ type Renewer struct {
 	asked    chan chan error
 	refused  bool
 	rescuing bool      // the identity to prove comes from First, for a device that had one
-	rescued  time.Time // when that last succeeded
+	rescued  time.Time // when that was last tried to its end
+	rescues  int       // in a row, without the hub's acceptance
 	promoted time.Time // when the identity in force got there, in this process
 	next     time.Time // not before
 	report   atomic.Pointer[Report]
@@ -59,6 +63,7 @@ type Renewer struct {
 type Report struct {
 	Count     int       // promotions in this process
 	RenewAt   time.Time // zero before the first enrollment
+	LastTry   time.Time // when the last try ended
 	NextTry   time.Time // zero unless the last try failed
 	LastError error     // nil after a success
 	Turn      time.Time // the loop has turned by then, unless it hangs
@@ -149,6 +154,7 @@ func (r *Renewer) floor() time.Duration {
 }
 
 func (r *Renewer) note(err error) {
+	r.tell(func(t *Report) { t.LastTry = time.Now() })
 	if err == nil {
 		r.promoted = time.Now()
 		r.tell(func(t *Report) { t.Count++; t.LastError, t.NextTry = nil, time.Time{} })
@@ -173,10 +179,8 @@ func (r *Renewer) Advance(ctx context.Context) error {
 	if err := r.Identities.Promote(); err != nil {
 		return fault.As(fault.Fatal, err)
 	}
-	if r.rescuing {
-		r.rescued = time.Now()
-	}
-	r.refused, r.rescuing = false, false
+	r.rest()
+	r.refused, r.rescues = false, 0
 	r.Log.Info("identity advanced", "identity", pending, "renew", r.When().UTC().Format(time.RFC3339))
 	return r.Identities.Sweep(ctx)
 }
@@ -234,7 +238,16 @@ func (r *Renewer) refuse(ctx context.Context, pending *identity.Identity, err er
 	if kind := fault.Of(err); kind == fault.Transient || kind == fault.Fatal {
 		return err
 	}
+	r.rest()
 	return errors.Join(err, r.give(ctx, pending, "refused"))
+}
+
+// rest spaces the ways back through First: a device that a person has disabled is not enrolled every minute.
+func (r *Renewer) rest() {
+	if r.rescuing {
+		r.rescued, r.rescuing = time.Now(), false
+		r.rescues++
+	}
 }
 
 func (r *Renewer) give(ctx context.Context, pending *identity.Identity, why string) error {
@@ -265,12 +278,15 @@ func (r *Renewer) due(now time.Time) bool { return r.wait(now) <= 0 }
 
 // wait is how long to sleep until it is time, at most look.
 func (r *Renewer) wait(now time.Time) time.Duration {
+	if r.refused && r.Accepted() {
+		r.refused, r.rescues = false, 0
+	}
 	at := r.When()
 	r.tell(func(t *Report) { t.RenewAt = at })
 	if r.Identities.Pending() != nil {
 		at = now
 	} else if r.refused {
-		at = r.rescued.Add(hourly(r.RescueEvery))
+		at = r.rescued.Add(min(hourly(r.RescueEvery)<<min(max(r.rescues-1, 0), 8), 24*time.Hour))
 	}
 	if at.Before(r.next) {
 		at = r.next

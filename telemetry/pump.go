@@ -96,6 +96,9 @@ func (p *Pump) Report() Report { return *p.report.Load() }
 // no longer knows us.
 func (p *Pump) Unknown() <-chan struct{} { return p.unknown }
 
+// Accepted reports whether the hub has accepted us, in the session that is open now.
+func (p *Pump) Accepted() bool { return p.Report().State == "online" }
+
 const (
 	refusalsUntilUnknown = 3
 	// busy bounds one dial or one Send: both end by themselves long before.

@@ -121,6 +121,11 @@ func (a *agent) device(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	return a.live(ctx, d)
+}
+
+// live runs the device until ctx ends or a part of it cannot go on.
+func (a *agent) live(ctx context.Context, d *device) error {
 	a.board.show(d)
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error { return d.pump.Run(ctx) })

@@ -66,14 +66,13 @@ const boardEvery = 2 * time.Second
 func (b *board) run(ctx context.Context) error {
 	defer b.notifier.tell("STOPPING=1")
 	b.notifier.tell("READY=1")
-	complained := false
 	every := boardEvery
 	if b.notifier.watchdog > 0 {
 		every = min(every, b.notifier.watchdog)
 	}
-	for {
+	for complained := false; ; {
 		s := b.status(time.Now())
-		if err := writeStatus(b.file, s); err != nil && !complained {
+		if err := b.write(s); err != nil && !complained {
 			b.log.Warn("no status file", "err", err, "hint", fault.Hint(err))
 			complained = true
 		}
@@ -82,6 +81,25 @@ func (b *board) run(ctx context.Context) error {
 			return ctx.Err()
 		}
 	}
+}
+
+// write replaces the status file at once, so that no reader sees half of it. It lies on a tmpfs: nothing is synced.
+func (b *board) write(s *status) error {
+	if b.file == "" {
+		return nil
+	}
+	out, err := json.MarshalIndent(s, "", "  ")
+	if err != nil {
+		return fmt.Errorf("write status: %w", err)
+	}
+	if err := os.MkdirAll(filepath.Dir(b.file), 0o755); err != nil {
+		return durable.Label("make", filepath.Dir(b.file), err)
+	}
+	tmp := b.file + ".tmp~"
+	if err := os.WriteFile(tmp, append(out, '\n'), 0o644); err != nil {
+		return durable.Label("write", b.file, err)
+	}
+	return durable.Label("write", b.file, os.Rename(tmp, b.file))
 }
 
 // alive is the watchdog's ping, unless a loop should have turned long ago.
@@ -107,10 +125,10 @@ func (b *board) status(now time.Time) *status {
 	defer b.mu.Unlock()
 	s := &status{
 		Version: version(), PID: os.Getpid(), Started: b.started, Written: now, Device: b.device,
-		Spool: b.spool.Stats(), Troubles: map[string]trouble{},
+		Spool: viewSpool(b.spool.Stats()), Troubles: map[string]trouble{},
 	}
 	if b.sampler != nil {
-		stats := b.sampler.Stats()
+		stats := b.sampler.Samples()
 		s.Sampler = &stats
 	}
 	for part, t := range b.troubles {
@@ -130,7 +148,7 @@ func (d *deviceView) fill(s *status) {
 	if pump.LastError != nil && pump.State != "online" {
 		s.Troubles["hub"] = describe(pump.LastError)
 	}
-	s.Renewal = &renewalStatus{Count: renewer.Count, At: when(renewer.RenewAt), NextTry: when(renewer.NextTry)}
+	s.Renewal = &renewalStatus{Count: renewer.Count, At: when(renewer.RenewAt), LastTry: when(renewer.LastTry), NextTry: when(renewer.NextTry)}
 	if renewer.LastError != nil {
 		s.Troubles["renewal"] = describe(renewer.LastError)
 	}
@@ -151,21 +169,4 @@ func when(t time.Time) *time.Time {
 		return nil
 	}
 	return &t
-}
-
-// writeStatus replaces the status file at once, so that no reader sees half of it. It lies on a tmpfs: nothing is
-// synced.
-func writeStatus(path string, s *status) error {
-	b, err := json.MarshalIndent(s, "", "  ")
-	if err != nil {
-		return fmt.Errorf("write status: %w", err)
-	}
-	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
-		return durable.Label("make", filepath.Dir(path), err)
-	}
-	tmp := path + ".tmp~"
-	if err := os.WriteFile(tmp, append(b, '\n'), 0o644); err != nil {
-		return durable.Label("write", path, err)
-	}
-	return durable.Label("write", path, os.Rename(tmp, path))
 }

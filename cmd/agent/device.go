@@ -38,7 +38,7 @@ func (a *agent) newDevice(ctx context.Context) (*device, error) {
 	d.renewer = renew.New(renew.Config{
 		Identities: ids, DeviceID: a.config.Device.ID,
 		First: a.stepped(way.enroller), FirstKey: way.key, Renew: a.stepped(a.renewal(d.pump)),
-		Prove: d.prove, Refused: d.pump.Unknown(), Look: a.config.Renewal.Check, Log: a.part("renew"),
+		Prove: d.prove, Refused: d.pump.Unknown(), Accepted: d.pump.Accepted, Look: a.config.Renewal.Check, Log: a.part("renew"),
 	})
 	return d, nil
 }

@@ -45,9 +45,18 @@ func openTPM(c *Config, w world) (*tpm.Store, error) {
 	return tpm.Open(tpm.Config{TCTI: c.Keys.TPM, Dir: filepath.Join(c.Device.State, "keys"), Algorithm: algorithm, Step: w.step})
 }
 
-// bootstrap is the credential that the device was born with, read anew each time: a person may have replaced it.
+// lookKeys opens the key store for reading, beside an agent that may be running.
+func lookKeys(c *Config) (*tpm.Store, error) {
+	return tpm.Look(tpm.Config{TCTI: c.Keys.TPM, Dir: filepath.Join(c.Device.State, "keys")})
+}
+
 func (a *agent) bootstrap(ctx context.Context) (tls.Certificate, error) {
-	c := a.config.Bootstrap
+	return bootstrapCredential(ctx, a.config, a.keys)
+}
+
+// bootstrapCredential is what the device was born with, read anew each time: a person may have replaced it.
+func bootstrapCredential(ctx context.Context, config *Config, store keys.Store) (tls.Certificate, error) {
+	c := config.Bootstrap
 	certificate, err := os.ReadFile(c.Certificate)
 	if err != nil {
 		return tls.Certificate{}, fault.AskOperator(fmt.Errorf("bootstrap: %w", err), "put the bootstrap certificate chain there, or correct bootstrap.certificate")
@@ -63,7 +72,7 @@ func (a *agent) bootstrap(ctx context.Context) (tls.Certificate, error) {
 		}
 		return cert, nil
 	}
-	return a.bootstrapInTPM(ctx, certificate, key)
+	return bootstrapInTPM(ctx, config, store, certificate, key)
 }
 
 // loader is a key store that opens keys which somebody else made in its hardware.
@@ -71,18 +80,18 @@ type loader interface {
 	Load(ctx context.Context, pem []byte) (crypto.Signer, error)
 }
 
-func (a *agent) bootstrapInTPM(ctx context.Context, certificate, key []byte) (tls.Certificate, error) {
-	chip, ok := a.keys.(loader)
+func bootstrapInTPM(ctx context.Context, config *Config, store keys.Store, certificate, key []byte) (tls.Certificate, error) {
+	chip, ok := store.(loader)
 	if !ok {
 		return tls.Certificate{}, fault.As(fault.Permanent, errors.New("bootstrap: the key store opens no "+tss2))
 	}
 	signer, err := chip.Load(ctx, key)
 	if err != nil {
-		return tls.Certificate{}, fmt.Errorf("bootstrap: %s: %w", a.config.Bootstrap.Key, err)
+		return tls.Certificate{}, fmt.Errorf("bootstrap: %s: %w", config.Bootstrap.Key, err)
 	}
 	chain, err := identity.ParseChain(certificate)
 	if err != nil {
-		return tls.Certificate{}, fault.AskOperator(fmt.Errorf("bootstrap: %s: %w", a.config.Bootstrap.Certificate, err), "put the chain there as PEM, leaf first")
+		return tls.Certificate{}, fault.AskOperator(fmt.Errorf("bootstrap: %s: %w", config.Bootstrap.Certificate, err), "put the chain there as PEM, leaf first")
 	}
 	if public, ok := signer.Public().(interface{ Equal(crypto.PublicKey) bool }); !ok || !public.Equal(chain[0].PublicKey) {
 		return tls.Certificate{}, fault.AskOperator(errors.New("bootstrap: the certificate is for another key"), "put a certificate and its own key there")

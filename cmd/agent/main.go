@@ -64,7 +64,7 @@ func main() {
 
 // execute runs one command line and returns its exit code.
 func execute(ctx context.Context, args []string, out, errOut io.Writer) int {
-	cmd, o, err := parse(args, errOut)
+	cmd, o, err := parseCommand(args, errOut)
 	if errors.Is(err, flag.ErrHelp) {
 		return 0
 	}
@@ -83,7 +83,7 @@ func execute(ctx context.Context, args []string, out, errOut io.Writer) int {
 	return code(err)
 }
 
-func parse(args []string, errOut io.Writer) (command, options, error) {
+func parseCommand(args []string, errOut io.Writer) (command, options, error) {
 	var o options
 	flags := flag.NewFlagSet("devid-agent", flag.ContinueOnError)
 	flags.SetOutput(errOut)

@@ -156,11 +156,21 @@ func renewRunning(ctx context.Context, o options, c *Config, pid int, out io.Wri
 		if now != nil && (before == nil || now.Generation > before.Generation) {
 			return outcome{Identity: viewIdentity(now)}.print(o, out, "renewed")
 		}
-		if s, _ := readStatus(c); s != nil && s.Written.After(asked) && s.Renewal != nil && s.Renewal.NextTry != nil {
-			if t, ok := s.Troubles["renewal"]; ok && s.Renewal.NextTry.After(asked) {
-				return fault.AskOperator(errors.New(t.Error), t.Hint)
-			}
+		if t := failedSince(c, asked); t != nil {
+			return fault.AskOperator(errors.New(t.Error), t.Hint)
 		}
 	}
 	return errors.New("renew: no answer from the agent within 5 minutes; see devid-agent status")
+}
+
+// failedSince is what the running agent says of a renewal that it tried after asked, and that failed.
+func failedSince(c *Config, asked time.Time) *trouble {
+	s, err := readStatus(c)
+	if err != nil || s.Renewal == nil || s.Renewal.LastTry == nil || !s.Renewal.LastTry.After(asked) {
+		return nil
+	}
+	if t, ok := s.Troubles["renewal"]; ok {
+		return &t
+	}
+	return nil
 }

@@ -19,18 +19,18 @@ import (
 
 // status is the file that a running agent writes, and what status --json prints.
 type status struct {
-	Version  string                  `json:"version"`
-	PID      int                     `json:"pid"`
-	Started  time.Time               `json:"started"`
-	Written  time.Time               `json:"written"`
-	Device   string                  `json:"device"`
-	Identity *identityStatus         `json:"identity"` // null before the first enrollment
-	Pending  *identityStatus         `json:"pending,omitempty"`
-	Hub      *hubStatus              `json:"hub,omitempty"` // absent until the hardware has answered
-	Renewal  *renewalStatus          `json:"renewal,omitempty"`
-	Spool    spool.Stats             `json:"spool"`
-	Sampler  *telemetry.SamplerStats `json:"sampler,omitempty"`
-	Troubles map[string]trouble      `json:"troubles"` // by part; empty when all is well
+	Version  string             `json:"version"`
+	PID      int                `json:"pid"`
+	Started  time.Time          `json:"started"`
+	Written  time.Time          `json:"written"`
+	Device   string             `json:"device"`
+	Identity *identityStatus    `json:"identity"` // null before the first enrollment
+	Pending  *identityStatus    `json:"pending,omitempty"`
+	Hub      *hubStatus         `json:"hub,omitempty"` // absent until the hardware has answered
+	Renewal  *renewalStatus     `json:"renewal,omitempty"`
+	Spool    spoolStatus        `json:"spool"`
+	Sampler  *telemetry.Samples `json:"sampler,omitempty"`
+	Troubles map[string]trouble `json:"troubles"` // by part; empty when all is well
 }
 
 type identityStatus struct {
@@ -54,8 +54,23 @@ type hubStatus struct {
 
 type renewalStatus struct {
 	Count   int        `json:"count"` // identities promoted in this process
+	LastTry *time.Time `json:"last_try,omitempty"`
 	At      *time.Time `json:"at,omitempty"`
 	NextTry *time.Time `json:"next_try,omitempty"`
+}
+
+type spoolStatus struct {
+	ID      string `json:"id"`
+	Depth   uint64 `json:"depth"`    // readings that wait for the hub
+	Bytes   int64  `json:"bytes"`    // on disk
+	LastSeq uint64 `json:"last_seq"` // number of the newest that was promised
+	Acked   uint64 `json:"acked"`    // all up to here have been acknowledged by the hub
+	Dropped uint64 `json:"dropped"`  // for want of room: the only way to lose
+	Damaged uint64 `json:"damaged"`  // by the medium
+}
+
+func viewSpool(s spool.Stats) spoolStatus {
+	return spoolStatus{ID: s.ID, Depth: s.Depth, Bytes: s.Bytes, LastSeq: s.LastSeq, Acked: s.Acked, Dropped: s.Dropped, Damaged: s.Damaged}
 }
 
 type trouble struct {

@@ -1,0 +1,63 @@
+# devid-agent: everything a person or a machine runs here. `make help` lists it.
+SHELL       := /bin/bash
+GO          ?= go
+VERSION     := $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
+LDFLAGS     := -s -w -X main.release=$(VERSION)
+AGENT       := ./cmd/agent
+NEED        := .ci/need
+# HTTP is spoken over a local socket only, so the HTTP/2 of net/http stays out of the binary (330 KB on arm64).
+TAGS        := nethttpomithttp2
+GATE_BYTES  := 8000000
+
+export CGO_ENABLED ?= 0
+export GOTOOLCHAIN ?= local
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test race lint build arm clean need-demo need-test need-race
+
+help: ## list the targets
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 14
+
+demo: need-demo ## the main job, on a real TPM implementation and the simulated cloud, in under 3 minutes
+	@$(GO) build -tags $(TAGS) -o bin/ $(AGENT) ./examples/demo && mv bin/agent bin/devid-agent
+	@bin/demo -agent bin/devid-agent
+
+test: need-test lint ## everything that must always pass
+	$(GO) test ./...
+
+race: need-race ## the tests where goroutines meet, with the race detector
+	CGO_ENABLED=1 $(GO) test -race ./fault ./keys/... ./identity ./telemetry/... ./internal/mqtt ./provisioning/... ./renew ./sim
+
+lint: ## gofmt, go vet, staticcheck
+	@unformatted=$$(gofmt -l $$(git ls-files '*.go')); test -z "$$unformatted" || { echo "gofmt would change: $$unformatted"; exit 1; }
+	$(GO) vet ./...
+	$(GO) tool staticcheck ./...
+
+build: ## bin/devid-agent and bin/devid-cloudsim for this machine
+	$(GO) build -trimpath -tags $(TAGS) -ldflags '$(LDFLAGS)' -o bin/devid-agent $(AGENT)
+	$(GO) build -trimpath -tags $(TAGS) -ldflags '$(LDFLAGS)' -o bin/devid-cloudsim ./cmd/cloudsim
+
+arm: ## static binaries of the agent for arm64 and armv7, with their sizes
+	@$(MAKE) -s dist/devid-agent-arm64 dist/devid-agent-armv7
+	@for f in dist/devid-agent-arm64 dist/devid-agent-armv7; do \
+	  size=$$(stat -c %s $$f); printf '%-26s %8d bytes  %s\n' $$f $$size "$$(file -b $$f 2>/dev/null | cut -d, -f1,2,4)"; \
+	  test $$size -le $(GATE_BYTES) || { echo "$$f is larger than $(GATE_BYTES) bytes"; exit 1; }; \
+	done
+
+.PHONY: dist/devid-agent-arm64 dist/devid-agent-armv7
+dist/devid-agent-arm64: export GOARCH = arm64
+dist/devid-agent-armv7: export GOARCH = arm
+dist/devid-agent-armv7: export GOARM = 7
+dist/devid-agent-arm64 dist/devid-agent-armv7:
+	GOOS=linux $(GO) build -trimpath -tags $(TAGS) -ldflags '$(LDFLAGS)' -o $@ $(AGENT)
+
+clean: ## remove what was built
+	rm -rf bin dist
+
+need-demo:
+	@$(NEED) swtpm:swtpm
+need-test:
+	@$(NEED) swtpm:swtpm tpm2_getcap:tpm2-tools openssl:openssl mosquitto:mosquitto mosquitto_pub:mosquitto-clients curl:curl \
+	  /usr/lib/*/ossl-modules/tpm2.so:tpm2-openssl
+need-race:
+	@$(NEED) gcc:gcc /usr/include/stdlib.h:libc6-dev

@@ -1,0 +1,219 @@
+package main
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"syscall"
+	"time"
+
+	"github.com/devid-agent/devid-agent/fault"
+	"github.com/devid-agent/devid-agent/identity"
+	"github.com/devid-agent/devid-agent/keys"
+)
+
+// finding is one line of check.
+type finding struct {
+	Name   string `json:"name"`
+	OK     bool   `json:"ok"`
+	Detail string `json:"detail"` // what was seen, or what is wrong
+	Hint   string `json:"hint,omitempty"`
+}
+
+// findings is everything that check saw.
+type findings struct {
+	OK     bool        `json:"ok"`
+	Checks []finding   `json:"checks"`
+	Key    *keys.Facts `json:"key,omitempty"` // of the identity in force, as its hardware says
+}
+
+func (f *findings) add(name, detail string, err error) bool {
+	line := finding{Name: name, OK: err == nil, Detail: detail}
+	if err != nil {
+		line.Detail, line.Hint = err.Error(), fault.Hint(err)
+	}
+	f.Checks = append(f.Checks, line)
+	f.OK = f.OK && line.OK
+	return line.OK
+}
+
+// checkTimeout bounds what one question to the outside may take.
+const checkTimeout = 15 * time.Second
+
+// checkCommand changes nothing, and may run beside the agent.
+func checkCommand(ctx context.Context, o options, out io.Writer) error {
+	c, err := loadConfig(o.config)
+	if err != nil {
+		return err
+	}
+	f := &findings{OK: true}
+	f.add("configuration", o.config, nil)
+	f.state(c)
+	current := f.identity(c)
+	f.key(ctx, c, current)
+	f.bootstrap(ctx, c)
+	f.cloud(ctx, c, current)
+	if o.json {
+		err = printJSON(out, f)
+	} else {
+		f.print(out)
+	}
+	if !f.OK {
+		return errors.Join(err, errors.New("check: not all is well"))
+	}
+	return err
+}
+
+// tmpfs is the magic number of a file system in memory (statfs(2)).
+const tmpfs = 0x01021994
+
+func (f *findings) state(c *Config) {
+	path := c.Device.State
+	var s syscall.Statfs_t
+	err := syscall.Statfs(path, &s)
+	free := int64(s.Bavail) * int64(s.Bsize)
+	switch {
+	case errors.Is(err, os.ErrNotExist):
+		err = fault.AskOperator(fmt.Errorf("%s does not exist", path), "start the agent once, or make it: install -d -m 0700 "+path)
+	case err == nil && s.Type == tmpfs:
+		err = fault.AskOperator(fmt.Errorf("%s lies on a tmpfs: the next boot forgets the identity", path), "put device.state on a file system that survives a reboot")
+	case err == nil && free < 1<<20:
+		err = fault.AskOperator(fmt.Errorf("%s: only %d bytes are free", path, free), "free some space there")
+	}
+	f.add("state", fmt.Sprintf("%s, %d MB free", path, free>>20), err)
+}
+
+func (f *findings) identity(c *Config) *identity.Identity {
+	current, pending, err := identity.Look(identityDir(c))
+	switch {
+	case err != nil:
+		f.add("identity", "", err)
+	case current == nil && pending == nil:
+		f.add("identity", "", fault.AskOperator(errors.New("not enrolled yet"), "devid-agent run enrolls by itself; devid-agent enroll does it now"))
+	case current == nil:
+		f.add("identity", fmt.Sprintf("generation %d waits for its proof", pending.Generation), nil)
+	default:
+		f.add("identity", fmt.Sprintf("%s at %s, generation %d", current.DeviceID, current.Hub, current.Generation), nil)
+		f.add("certificate", describeDates(current.Leaf()), inDate(current.Leaf()))
+	}
+	return current
+}
+
+func describeDates(c *x509.Certificate) string {
+	return fmt.Sprintf("%s of %s, valid until %s", c.SerialNumber.Text(16), c.Subject.CommonName, c.NotAfter.Local().Format(time.DateTime))
+}
+
+func inDate(c *x509.Certificate) error {
+	now := time.Now()
+	if now.After(c.NotAfter) {
+		return fault.AskOperator(fmt.Errorf("%s has expired at %s", c.Subject, c.NotAfter.Local()), "see to a way in: bootstrap.certificate must be in date")
+	}
+	if now.Before(c.NotBefore) {
+		return fault.AskOperator(fmt.Errorf("%s is not valid before %s, and the clock says %s", c.Subject, c.NotBefore.Local(), now.Local()), "set the clock")
+	}
+	return nil
+}
+
+// key asks the hardware itself.
+func (f *findings) key(ctx context.Context, c *Config, current *identity.Identity) {
+	ctx, cancel := context.WithTimeout(ctx, checkTimeout)
+	defer cancel()
+	store, err := lookKeys(c)
+	if err != nil {
+		f.add("key store", "", err)
+		return
+	}
+	names, err := store.Names(ctx)
+	if !f.add("key store", fmt.Sprintf("%s, %d keys", c.Keys.TPM, len(names)), err) || current == nil {
+		return
+	}
+	facts, err := store.Inspect(ctx, current.Key)
+	if errors.Is(err, keys.ErrNotFound) && current.Key == bootstrapKeyName(current.Leaf()) {
+		f.add("key", current.Key+": the bootstrap key is the operational one", nil)
+		return
+	}
+	if err == nil && !facts.Refused {
+		err = fault.AskOperator(fmt.Errorf("%s can be exported: %s", current.Key, facts.Export), "renew: the next key is made so that it cannot leave")
+	}
+	if f.add("key", fmt.Sprintf("%s: %s in %s", current.Key, facts.Algorithm, facts.Place), err) {
+		f.add("key export", facts.Export, nil)
+		f.Key = &facts
+	}
+}
+
+func (f *findings) bootstrap(ctx context.Context, c *Config) {
+	ctx, cancel := context.WithTimeout(ctx, checkTimeout)
+	defer cancel()
+	store, err := lookKeys(c)
+	if err != nil {
+		return // said by key
+	}
+	boot, err := bootstrapCredential(ctx, c, store)
+	if err != nil {
+		f.add("bootstrap", "", err)
+		return
+	}
+	f.add("bootstrap", describeDates(boot.Leaf), inDate(boot.Leaf))
+}
+
+func (f *findings) cloud(ctx context.Context, c *Config, current *identity.Identity) {
+	if c.Hub.Host == "" {
+		host := c.Provisioning.DPS.Endpoint
+		if host == "" {
+			host = "global.azure-devices-provisioning.net"
+		}
+		f.server(ctx, "dps", host, c.Provisioning.DPS.Connect, c.Provisioning.DPS.Roots)
+	}
+	hub := c.Hub.Host
+	if current != nil {
+		hub = current.Hub
+	}
+	if hub != "" {
+		f.server(ctx, "hub", hub, c.Hub.Connect, c.Hub.Roots)
+	}
+}
+
+// server does a TLS handshake without a client certificate: it is about the network and about trust.
+func (f *findings) server(ctx context.Context, name, host, connect, rootsFile string) {
+	ctx, cancel := context.WithTimeout(ctx, checkTimeout)
+	defer cancel()
+	roots, err := readRoots(rootsFile)
+	if err != nil {
+		f.add(name, "", err)
+		return
+	}
+	address := connect
+	if address == "" {
+		address = net.JoinHostPort(host, "8883")
+	}
+	dialer := tls.Dialer{Config: &tls.Config{ServerName: host, RootCAs: roots, MinVersion: tls.VersionTLS12}}
+	conn, err := dialer.DialContext(ctx, "tcp", address)
+	if err != nil {
+		f.add(name, "", fault.AskOperator(fmt.Errorf("%s at %s: %w", host, address, err), "see to network, DNS, firewall (port 8883), clock and roots"))
+		return
+	}
+	defer conn.Close()
+	state := conn.(*tls.Conn).ConnectionState()
+	f.add(name, fmt.Sprintf("%s at %s, %s, trusted through %q", host, address, tls.VersionName(state.Version), state.VerifiedChains[0][len(state.VerifiedChains[0])-1].Subject), nil)
+}
+
+func (f *findings) print(out io.Writer) {
+	for _, line := range f.Checks {
+		mark := "ok  "
+		if !line.OK {
+			mark = "FAIL"
+		}
+		fmt.Fprintf(out, "%s  %-14s %s\n", mark, line.Name, line.Detail)
+		if line.Hint != "" {
+			fmt.Fprintf(out, "      %-14s do: %s\n", "", line.Hint)
+		}
+	}
+	if f.Key != nil {
+		fmt.Fprintf(out, "      %-14s %v\n", "attributes", f.Key.Attributes)
+	}
+}

@@ -1,0 +1,141 @@
+package main
+
+import (
+	"io/fs"
+	"log/slog"
+	"time"
+)
+
+// Config is everything a person may decide, as agent.yaml says it. A field that the file leaves out keeps the
+// default that stands beside it; where that is "the room's", the field stays zero and the room's constructor fills
+// it in. Relative paths are relative to the directory of the file. Nothing but main knows this type.
+//
+// The yaml tag is the key, "required" (without it the agent cannot start), "size" (bytes, as 64MiB) or "path"; oneof
+// lists all legal values, min and max bound a number, like is an example of a good value.
+type Config struct {
+	Device struct {
+		// ID is the registration ID at DPS and the common name of the certificates.
+		ID string `yaml:"id,required" like:"gateway-0042"`
+		// State is the one directory that survives: identity, keys, spool. Default /var/lib/devid-agent.
+		State string `yaml:"state,path" like:"/var/lib/devid-agent"`
+	} `yaml:"device"`
+
+	Keys struct {
+		// TPM names the TPM 2.0 by TCTI string. Default device:/dev/tpmrm0.
+		TPM string `yaml:"tpm" like:"device:/dev/tpmrm0"`
+		// Algorithm of the keys made from now on. Default ecdsa-p256.
+		Algorithm string `yaml:"algorithm" oneof:"ecdsa-p256 ecdsa-p384 rsa-2048 rsa-3072"`
+	} `yaml:"keys"`
+
+	// Bootstrap is the credential that the device was born with.
+	Bootstrap struct {
+		// Certificate is a PEM file: the chain, leaf first.
+		Certificate string `yaml:"certificate,required,path" like:"/etc/devid-agent/bootstrap.pem"`
+		// Key is a PEM file: PKCS#8, EC, RSA, or TSS2 PRIVATE KEY where the key is in the TPM already.
+		Key string `yaml:"key,required,path" like:"/etc/devid-agent/bootstrap.key"`
+	} `yaml:"bootstrap"`
+
+	Provisioning struct {
+		DPS struct {
+			// Endpoint is the host name of the service. Default: the room's, global.azure-devices-provisioning.net.
+			Endpoint string `yaml:"endpoint" like:"global.azure-devices-provisioning.net"`
+			// Connect is what to dial instead of Endpoint, port 8883; the name in the certificate stays Endpoint's.
+			Connect string `yaml:"connect" like:"192.0.2.7:8883"`
+			// IDScope of the DPS instance; required unless Hub.Host is set.
+			IDScope string `yaml:"id_scope" like:"0ne00ABCDEF"`
+			// APIVersion on the wire. Default: the room's, 2025-07-01-preview.
+			APIVersion string `yaml:"api_version" like:"2025-07-01-preview"`
+			// CSR asks DPS for an operational certificate for a key in the TPM. Default true. When false, the
+			// bootstrap certificate is the operational one.
+			CSR bool `yaml:"csr"`
+			// Roots is a PEM file with the roots to trust. Default: the system's.
+			Roots string `yaml:"roots,path" like:"/etc/devid-agent/roots.pem"`
+			// Deadline ends one enrollment. Default: the room's, 5m.
+			Deadline time.Duration `yaml:"deadline" min:"10s" max:"1h" like:"5m"`
+		} `yaml:"dps"`
+	} `yaml:"provisioning"`
+
+	Hub struct {
+		// Host is a fixed hub, instead of the one that DPS names. Default "": DPS names it.
+		Host string `yaml:"host" like:"my-hub.azure-devices.net"`
+		// Connect is what to dial instead of the hub's name, port 8883; the name in the certificate stays the hub's.
+		Connect string `yaml:"connect" like:"192.0.2.8:8883"`
+		// Roots is a PEM file with the roots to trust. Default: the system's.
+		Roots string `yaml:"roots,path" like:"/etc/devid-agent/roots.pem"`
+		// APIVersion on the wire. Default: the room's, 2025-08-01-preview.
+		APIVersion string `yaml:"api_version" like:"2025-08-01-preview"`
+		// Window is how many readings may wait for their acknowledgement. Default: the room's, 16.
+		Window int `yaml:"window" min:"1" max:"1000" like:"16"`
+		// KeepAlive is the MQTT one; the hub allows 1177 s at most. Default: the room's, 4m.
+		KeepAlive time.Duration `yaml:"keep_alive" min:"5s" max:"1177s" like:"4m"`
+		// Stall ends a session that acknowledges nothing for so long. Default: the room's, 30s.
+		Stall time.Duration `yaml:"stall" min:"1s" max:"10m" like:"30s"`
+	} `yaml:"hub"`
+
+	Telemetry struct {
+		Sensors struct {
+			// Enabled samples the machine itself. Default true.
+			Enabled bool `yaml:"enabled"`
+			// Interval between two samples. Default: the room's, 30s.
+			Interval time.Duration `yaml:"interval" min:"100ms" max:"24h" like:"30s"`
+			// Sources to read. Default nil: all of them.
+			Sources []string `yaml:"sources" oneof:"thermal hwmon load memory disk network uptime"`
+		} `yaml:"sensors"`
+		Ingest struct {
+			// Socket takes readings from other programs. Default /run/devid-agent/ingest.sock; "" is off.
+			Socket string `yaml:"socket,path" like:"/run/devid-agent/ingest.sock"`
+			// Mode of the socket. Default: the room's, 0660.
+			Mode fs.FileMode `yaml:"mode" like:"\"0660\""`
+		} `yaml:"ingest"`
+		Spool struct {
+			// MaxBytes on disk, all streams together. Default: the room's, 64MiB.
+			MaxBytes int64 `yaml:"max_bytes,size" min:"1MiB" max:"1TiB" like:"64MiB"`
+			// SegmentBytes of one file. Default: the room's, 1MiB.
+			SegmentBytes int64 `yaml:"segment_bytes,size" min:"64KiB" max:"1GiB" like:"1MiB"`
+		} `yaml:"spool"`
+	} `yaml:"telemetry"`
+
+	Renewal struct {
+		// Issuer of the next certificate: hub ($iothub/credentials) or dps (enroll again). Default hub; "" when
+		// provisioning.dps.csr is false: then a person renews, by putting a newer bootstrap certificate in place.
+		Issuer string `yaml:"issuer" oneof:"hub dps"`
+		// Check is how often to look at the clock, beside the timer. Default: the room's, 1h.
+		Check time.Duration `yaml:"check" min:"1s" max:"24h" like:"1h"`
+	} `yaml:"renewal"`
+
+	// Remote is reserved: what the cloud may ask.
+	Remote struct{} `yaml:"remote"`
+
+	Status struct {
+		// File is what the status command reads. Default /run/devid-agent/status.json.
+		File string `yaml:"file,path" like:"/run/devid-agent/status.json"`
+	} `yaml:"status"`
+
+	Log struct {
+		// Level is the least that is logged. Default info.
+		Level slog.Level `yaml:"level" oneof:"debug info warn error"`
+		// Format of a line on standard error. Default text.
+		Format string `yaml:"format" oneof:"text json"`
+	} `yaml:"log"`
+}
+
+// Values of Config.Renewal.Issuer.
+const (
+	issuerHub = "hub"
+	issuerDPS = "dps"
+)
+
+// defaultConfig is what an empty file would mean, were nothing required.
+func defaultConfig() *Config {
+	var c Config
+	c.Device.State = "/var/lib/devid-agent"
+	c.Keys.TPM = "device:/dev/tpmrm0"
+	c.Keys.Algorithm = "ecdsa-p256"
+	c.Provisioning.DPS.CSR = true
+	c.Telemetry.Sensors.Enabled = true
+	c.Telemetry.Ingest.Socket = "/run/devid-agent/ingest.sock"
+	c.Renewal.Issuer = issuerHub
+	c.Status.File = "/run/devid-agent/status.json"
+	c.Log.Format = "text"
+	return &c
+}

@@ -1,0 +1,193 @@
+package main
+
+import (
+	"fmt"
+	"net"
+	"regexp"
+	"strconv"
+	"strings"
+)
+
+// The first versions of the wire that know certificate requests (Microsoft Learn, "IoT Hub certificate management").
+const (
+	dpsWithCSR = "2025-07-01-preview"
+	hubWithCSR = "2025-08-01-preview"
+)
+
+// maxSocketPath is what fits into sockaddr_un with its closing zero (unix(7)).
+const maxSocketPath = 107
+
+var (
+	// DPS allows 128 characters, a common name 64 (Microsoft Learn, "DPS terminology", registration ID; RFC 5280 A.1).
+	deviceID   = regexp.MustCompile(`^[A-Za-z0-9\-._:]{0,63}[A-Za-z0-9\-]$`)
+	hostName   = regexp.MustCompile(`^([A-Za-z0-9]([A-Za-z0-9-]*[A-Za-z0-9])?\.)*[A-Za-z0-9]([A-Za-z0-9-]*[A-Za-z0-9])?$`)
+	apiVersion = regexp.MustCompile(`^\d{4}-\d{2}-\d{2}(-preview)?$`)
+	idScope    = regexp.MustCompile(`^[A-Za-z0-9]+$`)
+	tcti       = regexp.MustCompile(`^(device:/.+|swtpm:path=.+|swtpm:(host=[^,]+,)?port=\d+)$`)
+)
+
+// check notes the values that are understood and yet cannot be, alone or with one another.
+func (d *decoder) check(c *Config) {
+	d.checkDevice(c)
+	d.checkNames(c)
+	d.checkPlace(c)
+	d.checkRenewal(c)
+	d.checkVersions(c)
+	d.checkTelemetry(c)
+}
+
+// wrong notes what is wrong with a field that the file sets and that was understood so far.
+func (d *decoder) wrong(field string, is bool, what, remedy string) {
+	at, set := d.marks[field]
+	if is && set && !d.bad[field] {
+		d.bad[field] = true
+		d.note(at, field, what, remedy)
+	}
+}
+
+// sets reports whether the file sets all these fields, to values that were understood.
+func (d *decoder) sets(fields ...string) bool {
+	for _, f := range fields {
+		if _, set := d.marks[f]; !set || d.bad[f] {
+			return false
+		}
+	}
+	return true
+}
+
+// setsAny reports whether the file sets a key of this section.
+func (d *decoder) setsAny(section string) bool {
+	for field := range d.marks {
+		if strings.HasPrefix(field, section+".") {
+			return true
+		}
+	}
+	return false
+}
+
+// line is where the file sets a field, in words.
+func (d *decoder) line(field string) string {
+	return fmt.Sprintf("%s on line %d", field, d.marks[field].line)
+}
+
+func (d *decoder) checkDevice(c *Config) {
+	d.wrong("device.id", !deviceID.MatchString(c.Device.ID), quote(c.Device.ID)+" is no registration ID",
+		"use 1 to 64 letters, digits and - . _ : and end with a letter, a digit or -")
+	d.wrong("device.state", c.Device.State == "", "empty", "write a directory, as /var/lib/devid-agent")
+	d.wrong("keys.tpm", strings.HasPrefix(c.Keys.TPM, "/"), quote(c.Keys.TPM)+" lacks its kind",
+		"write device:"+c.Keys.TPM)
+	d.wrong("keys.tpm", strings.HasPrefix(c.Keys.TPM, "pkcs11:"), "a PKCS#11 token, where a TPM belongs",
+		"write a TCTI string, as device:/dev/tpmrm0")
+	d.wrong("keys.tpm", !tcti.MatchString(c.Keys.TPM), quote(c.Keys.TPM)+" is no TCTI string",
+		"write device:/dev/tpmrm0, swtpm:path=SOCKET or swtpm:host=HOST,port=PORT")
+}
+
+func (d *decoder) checkNames(c *Config) {
+	dps := &c.Provisioning.DPS
+	d.checkHost("provisioning.dps.endpoint", dps.Endpoint)
+	d.checkHost("hub.host", c.Hub.Host)
+	d.checkAddress("provisioning.dps.connect", dps.Connect)
+	d.checkAddress("hub.connect", c.Hub.Connect)
+	d.wrong("provisioning.dps.id_scope", dps.IDScope != "" && !idScope.MatchString(dps.IDScope),
+		quote(dps.IDScope)+" is no ID scope", "copy it from the overview of the DPS instance, as 0ne00ABCDEF")
+}
+
+func (d *decoder) checkHost(field, host string) {
+	_, bare, url := strings.Cut(host, "://")
+	if url {
+		host = strings.TrimRight(bare, "/")
+	}
+	d.wrong(field, url, "a URL, where the name of a host belongs", "write "+host)
+	name, port, err := net.SplitHostPort(host)
+	section := field[:strings.LastIndexByte(field, '.')]
+	d.wrong(field, err == nil, "names a port, "+quote(port), "write "+name+" here, and HOST:PORT into "+section+".connect")
+	d.wrong(field, host != "" && (len(host) > 253 || !hostName.MatchString(host)), quote(host)+" is no host name",
+		"write the full name, as my-hub.azure-devices.net")
+}
+
+func (d *decoder) checkAddress(field, address string) {
+	host, port, err := net.SplitHostPort(address)
+	number, bad := strconv.ParseUint(port, 10, 16)
+	d.wrong(field, address != "" && (err != nil || bad != nil || number == 0 || host == ""),
+		quote(address)+" is no HOST:PORT", "write both, as 192.0.2.7:8883 or [2001:db8::7]:8883")
+}
+
+// checkPlace asks for exactly one way to a hub.
+func (d *decoder) checkPlace(c *Config) {
+	const dps, scope = "provisioning.dps", "provisioning.dps.id_scope"
+	fixed := d.sets("hub.host") && c.Hub.Host != ""
+	d.wrong("hub.host", fixed && d.setsAny(dps), "a fixed hub contradicts "+d.line(dps),
+		"keep one: hub.host, or provisioning.dps, which names the hub")
+	if c.Provisioning.DPS.IDScope != "" || fixed || d.bad[scope] || d.bad[dps] || d.bad["provisioning"] || d.bad["hub.host"] || d.bad["hub"] {
+		return
+	}
+	remedy := "add id_scope: 0ne00ABCDEF from the overview of the DPS instance, or set hub.host to a fixed hub"
+	if at, set := d.marks[scope]; set {
+		d.note(at, scope, "empty", remedy)
+		return
+	}
+	d.note(d.nearestMark(dps), scope, "missing", remedy)
+}
+
+// nearestMark is the place of a section, of one around it, or the top of the file.
+func (d *decoder) nearestMark(field string) mark {
+	for {
+		if at, set := d.marks[field]; set {
+			return at
+		}
+		dot := strings.LastIndexByte(field, '.')
+		if dot < 0 {
+			return mark{1, 1}
+		}
+		field = field[:dot]
+	}
+}
+
+// checkRenewal settles who issues the next certificate.
+func (d *decoder) checkRenewal(c *Config) {
+	const issuer, csr = "renewal.issuer", "provisioning.dps.csr"
+	if !c.Provisioning.DPS.CSR {
+		d.wrong(issuer, c.Renewal.Issuer == issuerHub && d.sets(csr),
+			"contradicts "+d.line(csr)+": the hub renews only certificates that DPS issued", "set csr: true, or remove issuer")
+		d.wrong(issuer, c.Renewal.Issuer == issuerDPS && d.sets(csr),
+			"contradicts "+d.line(csr)+": without csr DPS issues nothing", "set csr: true, or remove issuer")
+		c.Renewal.Issuer = "" // a person renews
+	}
+	d.wrong(issuer, c.Renewal.Issuer == issuerDPS && d.sets("hub.host") && c.Hub.Host != "",
+		"contradicts "+d.line("hub.host")+": with a fixed hub there is no DPS to ask", "write issuer: hub, or provisioning.dps instead of hub.host")
+}
+
+func (d *decoder) checkVersions(c *Config) {
+	const dps, hub, csr = "provisioning.dps.api_version", "hub.api_version", "provisioning.dps.csr"
+	for field, version := range map[string]string{dps: c.Provisioning.DPS.APIVersion, hub: c.Hub.APIVersion} {
+		d.wrong(field, version != "" && !apiVersion.MatchString(version), quote(version)+" is no API version",
+			"write a date, as "+hubWithCSR+", or remove the line")
+	}
+	d.wrong(dps, c.Provisioning.DPS.CSR && !d.bad[csr] && tooOld(c.Provisioning.DPS.APIVersion, dpsWithCSR),
+		"too old for certificate requests"+d.because(csr, ", which %s asks for"), "write "+dpsWithCSR+" or newer, or set csr: false")
+	d.wrong(hub, c.Renewal.Issuer == issuerHub && !d.bad["renewal.issuer"] && tooOld(c.Hub.APIVersion, hubWithCSR),
+		"too old for renewal by the hub"+d.because("renewal.issuer", ", which %s asks for"), "write "+hubWithCSR+" or newer, or renewal.issuer: dps")
+}
+
+// because names the other line of a contradiction, where there is one.
+func (d *decoder) because(field, words string) string {
+	if !d.sets(field) {
+		return ", which is the default"
+	}
+	return fmt.Sprintf(words, d.line(field))
+}
+
+// tooOld compares dates of ten characters, which sort as text.
+func tooOld(version, first string) bool { return len(version) >= 10 && version[:10] < first[:10] }
+
+func (d *decoder) checkTelemetry(c *Config) {
+	const socket, most, segment = "telemetry.ingest.socket", "telemetry.spool.max_bytes", "telemetry.spool.segment_bytes"
+	d.wrong(socket, len(c.Telemetry.Ingest.Socket) > maxSocketPath,
+		fmt.Sprintf("%d characters, and a Unix socket has room for %d", len(c.Telemetry.Ingest.Socket), maxSocketPath), "choose a shorter path")
+	d.wrong("telemetry.ingest.mode", c.Telemetry.Ingest.Mode&0o600 != 0o600, "shuts out the agent itself", `write "0600", "0660" or "0666"`)
+	d.wrong(segment, d.sets(most) && c.Telemetry.Spool.SegmentBytes > c.Telemetry.Spool.MaxBytes/2,
+		"a segment larger than half of "+d.line(most)+": the oldest segment is dropped whole", "make it smaller: a sixteenth of max_bytes is good")
+	sources := c.Telemetry.Sensors.Sources
+	d.wrong("telemetry.sensors.sources", !c.Telemetry.Sensors.Enabled && len(sources) > 0 && d.sets("telemetry.sensors.enabled"),
+		"contradicts "+d.line("telemetry.sensors.enabled"), "set enabled: true, or remove sources")
+}

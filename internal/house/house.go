@@ -1,0 +1,54 @@
+// Package house holds the drawing of docs/architecture.md as a table, so that its test can hold the imports
+// against it.
+package house
+
+// Rooms says which packages of ours each package may import. A package that is not here is not in the drawing.
+// Test files may import more: what they stand on is a simulator, a software TPM, a suite.
+var Rooms = map[string][]string{
+	// roof
+	"cmd/agent": {"fault", "keys", "internal/durable", "tpm", "identity", "provisioning", "provisioning/dps", "renew",
+		"telemetry", "telemetry/spool", "telemetry/iothub", "telemetry/sensors", "telemetry/ingest"},
+	"cmd/cloudsim":  {"sim"},
+	"examples/demo": {"sim"},
+
+	// floor 4
+	"renew": {"provisioning", "identity", "fault"},
+
+	// floor 3
+	"provisioning/dps":  {"provisioning", "identity", "internal/mqtt", "fault"},
+	"telemetry/iothub":  {"telemetry", "telemetry/spool", "identity", "internal/mqtt", "fault"},
+	"telemetry/sensors": {"telemetry", "telemetry/spool", "fault"},
+	"telemetry/ingest":  {"telemetry", "telemetry/spool", "fault"},
+
+	// floor 2
+	"provisioning": {"identity", "fault"},
+	"telemetry":    {"telemetry/spool", "identity", "fault"},
+
+	// floor 1
+	"tpm":             {"keys", "internal/durable", "fault"},
+	"identity":        {"keys", "internal/durable", "fault"},
+	"telemetry/spool": {"internal/durable", "fault"},
+
+	// ground
+	"fault":            {},
+	"keys":             {},
+	"internal/durable": {"fault"},
+	"internal/mqtt":    {"fault"},
+	"internal/house":   {},
+
+	// beside the house: for tests only
+	"keys/keystest": {"keys"},
+	"tpm/tpmtest":   {"tpm", "keys", "fault"},
+
+	// the garden: a simulator that shares code with its client proves nothing
+	"sim": {},
+}
+
+// Outside says where a third-party module may be imported. Its types do not leave that room.
+var Outside = map[string][]string{
+	"github.com/google/go-tpm":            {"tpm", "tpm/tpmtest"},
+	"github.com/eclipse/paho.mqtt.golang": {"internal/mqtt"},
+	"go.yaml.in/yaml/v3":                  {"cmd/agent"},
+	"golang.org/x/sync":                   {"cmd/agent"},
+	"golang.org/x/sys":                    {"tpm", "tpm/tpmtest", "telemetry/spool", "telemetry/sensors", "telemetry/ingest"},
+}

@@ -1,0 +1,123 @@
+package house
+
+import (
+	"encoding/json"
+	"errors"
+	"io"
+	"os"
+	"os/exec"
+	"slices"
+	"strings"
+	"testing"
+)
+
+const module = "github.com/devid-agent/devid-agent"
+
+type listed struct {
+	ImportPath                         string
+	Imports, TestImports, XTestImports []string
+	GoFiles, TestGoFiles, XTestGoFiles []string
+	Standard                           bool
+}
+
+// packages lists the module's packages as the go command sees them.
+func packages(t *testing.T) []listed {
+	t.Helper()
+	cmd := exec.Command("go", "list", "-json", "./...")
+	cmd.Dir = "../.."
+	cmd.Stderr = os.Stderr
+	out, err := cmd.Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var all []listed
+	for d := json.NewDecoder(strings.NewReader(string(out))); ; {
+		var p listed
+		if err := d.Decode(&p); errors.Is(err, io.EOF) {
+			return all
+		} else if err != nil {
+			t.Fatal(err)
+		}
+		all = append(all, p)
+	}
+}
+
+// room is the package's place in the drawing, and whether it is ours at all.
+func room(path string) (string, bool) {
+	name, ours := strings.CutPrefix(path, module+"/")
+	return name, ours
+}
+
+func TestImportsMatchTheDrawing(t *testing.T) {
+	for _, p := range packages(t) {
+		name, _ := room(p.ImportPath)
+		allowed, drawn := Rooms[name]
+		if !drawn && len(p.GoFiles) > 0 {
+			t.Errorf("%s is not in the drawing: add it to internal/house and docs/architecture.md", name)
+		}
+		for _, path := range p.Imports {
+			if other, ours := room(path); ours && !slices.Contains(allowed, other) {
+				t.Errorf("%s imports %s: the drawing allows %v", name, other, allowed)
+			}
+		}
+	}
+}
+
+func TestEachRoomOfTheDrawingExists(t *testing.T) {
+	var names []string
+	for _, p := range packages(t) {
+		name, _ := room(p.ImportPath)
+		names = append(names, name)
+	}
+	for name := range Rooms {
+		if !slices.Contains(names, name) {
+			t.Errorf("%s is in the drawing and nowhere else", name)
+		}
+	}
+}
+
+func TestShippedPackagesImportNoTestPackages(t *testing.T) {
+	for _, p := range packages(t) {
+		for _, path := range p.Imports {
+			if name, ours := room(path); ours && strings.HasSuffix(name, "test") && !strings.HasSuffix(p.ImportPath, "test") {
+				t.Errorf("%s imports %s", p.ImportPath, name)
+			}
+		}
+	}
+}
+
+func TestTheSimulatorSharesNoCodeWithTheAgentNotEvenInItsTests(t *testing.T) {
+	for _, p := range packages(t) {
+		if name, _ := room(p.ImportPath); name != "sim" {
+			continue
+		}
+		for _, path := range slices.Concat(p.Imports, p.TestImports, p.XTestImports) {
+			if other, ours := room(path); ours && other != "sim" {
+				t.Errorf("sim imports %s", other)
+			}
+		}
+	}
+}
+
+func TestThirdPartyModulesStayInTheirRooms(t *testing.T) {
+	for _, p := range packages(t) {
+		name, _ := room(p.ImportPath)
+		for _, path := range p.Imports {
+			if _, ours := room(path); ours || !strings.Contains(strings.Split(path, "/")[0], ".") {
+				continue
+			}
+			if !allowedOutside(name, path) {
+				t.Errorf("%s imports %s: a dependency is a decision, see Outside in internal/house", name, path)
+			}
+		}
+	}
+}
+
+func allowedOutside(name, path string) bool {
+	for mod, rooms := range Outside {
+		if (path == mod || strings.HasPrefix(path, mod+"/")) && slices.Contains(rooms, name) {
+			return true
+		}
+	}
+	return false
+}

@@ -1,0 +1,197 @@
+// Package mqtt is one MQTT 3.1.1 connection over paho: TLS with an identity, publish until acknowledged, granted
+// QoS checked.
+//
+// A Conn is one session. It never reconnects and keeps nothing for a next one: what was not acknowledged when it
+// ends was not acknowledged, and the caller's own queue is the only truth.
+package mqtt
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"net"
+	"net/url"
+	"sync"
+	"time"
+
+	paho "github.com/eclipse/paho.mqtt.golang"
+)
+
+// Errors that end a session, and every Flight in it.
+var (
+	ErrLost   = errors.New("mqtt session lost")
+	ErrClosed = errors.New("mqtt session closed")
+)
+
+// Options is where to connect, and as whom. Host, ClientID and Certificate are needed, the rest has defaults.
+type Options struct {
+	Host           string                             // name in the server's certificate, and in SNI
+	Address        string                             // host:port to dial; "" = Host, port 8883
+	ClientID       string                             //
+	Username       string                             //
+	Certificate    tls.Certificate                    // presented whatever the server says it would like to see
+	Roots          *x509.CertPool                     // who may sign the server's certificate; nil = the system's
+	KeepAlive      time.Duration                      // default 1 min
+	Persistent     bool                               // the server keeps subscriptions and messages for the next session
+	Dial           Dialer                             // nil = TCP
+	Receive        func(topic string, payload []byte) // every message, from the first after CONNACK on; must not block
+	ConnectTimeout time.Duration                      // for all of Dial; default 60 s, a TPM's signature may take seconds
+}
+
+// Dialer opens the transport under TLS, like (*net.Dialer).DialContext.
+type Dialer func(ctx context.Context, network, address string) (net.Conn, error)
+
+// quiesce is how long Close waits for the DISCONNECT to be written.
+const quiesce = time.Second
+
+// settle is how long a session that is dead on the wire may take to account for what it had read before.
+const settle = 5 * time.Second
+
+// handover is how long paho's Publish may look for the goroutine that writes. That one never blocks here, so that it
+// is found at once, unless the session has ended in this moment.
+const handover = time.Second
+
+// Conn is one session with a server that has accepted the identity. Its methods may be called side by side.
+type Conn struct {
+	client  paho.Client
+	wire    *wire
+	queue   chan *Flight
+	serial  chan struct{} // one SUBSCRIBE at a time
+	lost    chan struct{} // paho has seen the end and let go of everything
+	closing chan struct{}
+	close   sync.Once
+	done    chan struct{}
+	err     error // set before done is closed
+	working sync.WaitGroup
+}
+
+// Dial opens a session. It returns once the server has accepted it (a CONNACK, not only a TLS handshake). A server
+// that turns us away answers with a *RefusedError.
+func Dial(ctx context.Context, o Options) (*Conn, error) {
+	o = o.filled()
+	ctx, cancel := context.WithTimeoutCause(ctx, o.ConnectTimeout, fmt.Errorf("no connection within %v", o.ConnectTimeout))
+	defer cancel()
+	c, err := o.connect(ctx)
+	if err != nil {
+		return nil, label(fmt.Errorf("mqtt: connect %s: %w", o.Address, because(ctx, err)))
+	}
+	return c, nil
+}
+
+func (o Options) filled() Options {
+	if o.Address == "" {
+		o.Address = net.JoinHostPort(o.Host, "8883")
+	}
+	if o.KeepAlive == 0 {
+		o.KeepAlive = time.Minute
+	}
+	if o.ConnectTimeout == 0 {
+		o.ConnectTimeout = time.Minute
+	}
+	if o.Receive == nil {
+		o.Receive = func(string, []byte) {}
+	}
+	return o
+}
+
+func (o Options) connect(ctx context.Context) (*Conn, error) {
+	w, err := o.open(ctx)
+	if err != nil {
+		return nil, err
+	}
+	c := &Conn{
+		wire:    w,
+		queue:   make(chan *Flight, 64),
+		serial:  make(chan struct{}, 1),
+		lost:    make(chan struct{}),
+		closing: make(chan struct{}),
+		done:    make(chan struct{}),
+	}
+	c.client = paho.NewClient(o.paho(c))
+	stop := context.AfterFunc(ctx, func() { w.Close() })
+	token := c.client.Connect().(*paho.ConnectToken)
+	<-token.Done()
+	if !stop() && token.Error() == nil {
+		c.client.Disconnect(0)
+		return nil, ctx.Err()
+	}
+	if err := token.Error(); err != nil {
+		defer w.Close()
+		return nil, refusal(token.ReturnCode(), err)
+	}
+	c.working.Go(c.deliver)
+	c.working.Go(c.attend)
+	return c, nil
+}
+
+// paho is our way to use that library: one session and no memory of others.
+func (o Options) paho(c *Conn) *paho.ClientOptions {
+	p := paho.NewClientOptions()
+	p.AddBroker("tcp://" + o.Address) // not dialed: the connection exists already
+	p.SetCustomOpenConnectionFn(func(_ *url.URL, _ paho.ClientOptions) (net.Conn, error) { return c.wire, nil })
+	p.SetProtocolVersion(4) // without it a refusal is followed by a second try in MQTT 3.1
+	p.SetClientID(o.ClientID)
+	p.SetUsername(o.Username)
+	p.SetCleanSession(!o.Persistent)
+	p.SetAutoReconnect(false)
+	p.SetConnectRetry(false)
+	p.SetResumeSubs(false)
+	p.SetStore(paho.NewMemoryStore())
+	p.SetOrderMatters(true)
+	p.SetKeepAlive(o.KeepAlive)
+	p.SetPingTimeout(20 * time.Second)
+	p.SetConnectTimeout(o.ConnectTimeout)
+	p.SetWriteTimeout(handover)
+	p.SetDefaultPublishHandler(func(_ paho.Client, m paho.Message) { o.Receive(m.Topic(), m.Payload()) })
+	p.SetConnectionLostHandler(func(paho.Client, error) { close(c.lost) })
+	return p
+}
+
+// Done is closed when the session has ended, whoever ended it.
+func (c *Conn) Done() <-chan struct{} { return c.done }
+
+// Err says why the session ended, and is nil before.
+func (c *Conn) Err() error {
+	select {
+	case <-c.done:
+		return c.err
+	default:
+		return nil
+	}
+}
+
+// Close ends the session with a DISCONNECT, or without one where the server takes none. It may be called more than
+// once, but not by Receive.
+func (c *Conn) Close() error {
+	c.close.Do(func() { close(c.closing) })
+	c.working.Wait()
+	return nil
+}
+
+// attend sees the session to its end.
+func (c *Conn) attend() {
+	c.err = ErrClosed
+	select {
+	case <-c.lost:
+		c.err = fmt.Errorf("%w: %w", ErrLost, c.wire.why())
+	case <-c.wire.dead:
+		// Acknowledgements that were read before the end still count: paho is given the time to note them.
+		c.err = fmt.Errorf("%w: %w", ErrLost, c.wire.why())
+		within(settle, c.lost)
+	case <-c.closing:
+		c.client.Disconnect(uint(quiesce.Milliseconds()))
+	}
+	c.wire.Close()
+	close(c.done)
+}
+
+func within(d time.Duration, done <-chan struct{}) {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-done:
+	case <-timer.C:
+	}
+}

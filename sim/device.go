@@ -1,0 +1,175 @@
+package sim
+
+import (
+	"crypto/sha1"
+	"crypto/sha256"
+	"crypto/x509"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+)
+
+// device is one entry of the hub's registry, and what the hub keeps for it between sessions.
+// The cloud's mutex guards it.
+type device struct {
+	id       string
+	auth     Auth
+	disabled bool
+	unique   uint64 // what certificates issued to it must carry
+
+	session *hubSession // the live one
+	filters map[string]byte
+	flight  []*publish // QoS 1 to the device, not acknowledged yet
+	nextID  uint16
+	kept    bool // filters and flight outlive the session: it was begun with clean session 0
+	pending *operation
+	twin    twin
+}
+
+// place returns the entry of that ID, made where there is none. The caller holds c.mu.
+func (c *Cloud) place(id string) *device {
+	d := c.devices[id]
+	if d == nil {
+		d = &device{id: id, unique: newUnique(), filters: map[string]byte{}, twin: newTwin()}
+		c.devices[id] = d
+	}
+	return d
+}
+
+// drop ends the live session without a packet.
+func (d *device) drop() {
+	if d.session != nil {
+		d.session.link.kill()
+		d.session = nil
+	}
+}
+
+// cancel gives up the pending certificate operation.
+func (d *device) cancel() {
+	if d.pending != nil {
+		close(d.pending.cancelled)
+		d.pending = nil
+	}
+}
+
+// admits says why the hub does not accept a device with that chain, or nil. The caller holds c.mu.
+func (c *Cloud) admits(d *device, presented []*x509.Certificate) error {
+	if d == nil {
+		return errors.New("device is not registered")
+	}
+	if d.disabled {
+		return errors.New("device is disabled")
+	}
+	if len(presented) == 0 {
+		return errors.New("no client certificate")
+	}
+	leaf, now := presented[0], time.Now()
+	switch {
+	case now.Before(leaf.NotBefore):
+		return fmt.Errorf("certificate is not valid before %s", leaf.NotBefore)
+	case now.After(leaf.NotAfter):
+		return fmt.Errorf("certificate expired at %s", leaf.NotAfter)
+	case leaf.Subject.CommonName != d.id:
+		return fmt.Errorf("certificate is for %q, the device is %q", leaf.Subject.CommonName, d.id)
+	}
+	if len(d.auth.Thumbprints) > 0 {
+		return d.auth.checkThumbprint(leaf)
+	}
+	root := d.auth.CA
+	if root == nil {
+		root = c.pki.operational.root.cert
+	}
+	chain, err := chainTo(presented, root)
+	if err != nil {
+		return err
+	}
+	return c.alive(d, chain)
+}
+
+func (a Auth) checkThumbprint(leaf *x509.Certificate) error {
+	short := sha1.Sum(leaf.Raw)
+	for _, t := range a.Thumbprints {
+		if strings.EqualFold(t, thumbprint(leaf)) || strings.EqualFold(t, hex.EncodeToString(short[:])) {
+			return nil
+		}
+	}
+	return fmt.Errorf("thumbprint does not match configuration: SHA2Hash=%s", thumbprint(leaf))
+}
+
+func thumbprint(leaf *x509.Certificate) string {
+	sum := sha256.Sum256(leaf.Raw)
+	return hex.EncodeToString(sum[:])
+}
+
+// listens reports whether the device has subscribed to topic, and with which QoS.
+func (d *device) listens(topic string) (qos byte, ok bool) {
+	for filter, granted := range d.filters {
+		if matches(filter, topic) {
+			qos, ok = max(qos, granted), true
+		}
+	}
+	return qos, ok
+}
+
+// tell sends to the device where it listens, and returns what it sent, or nil. What went out with QoS 1 is kept
+// until the device acknowledges it.
+func (d *device) tell(topic string, body []byte) *publish {
+	qos, ok := d.listens(topic)
+	if !ok || d.session == nil {
+		return nil
+	}
+	p := &publish{topic: topic, payload: body, qos: qos}
+	if qos > 0 {
+		p.id = d.freshID()
+		d.flight = append(d.flight, p)
+	}
+	d.session.link.out.send(p.encode())
+	return p
+}
+
+func (d *device) freshID() uint16 {
+	for {
+		d.nextID = d.nextID%0xffff + 1
+		used := false
+		for _, p := range d.flight {
+			used = used || p.id == d.nextID
+		}
+		if !used {
+			return d.nextID
+		}
+	}
+}
+
+// attach makes s the live session: an older one is dropped, and its state is kept or forgotten as s asks.
+func (d *device) attach(s *hubSession, clean bool) {
+	d.drop()
+	s.resumed = d.kept && !clean
+	if !s.resumed {
+		d.forget()
+	}
+	d.kept = !clean
+	d.session = s
+}
+
+func (d *device) forget() {
+	clear(d.filters)
+	d.flight = nil
+	if d.pending != nil {
+		d.pending.sent = nil
+	}
+}
+
+// operation is the issue of one certificate, asked for by hub topic. It outlives sessions.
+type operation struct {
+	rid, csr    string
+	correlation string
+	expires     time.Time
+	done        bool // what follows is filled in
+	status      int
+	body        []byte
+	busy        bool          // somebody is about to send it
+	sent        *publish      // in this session
+	cancelled   chan struct{} // closed when it is given up
+}

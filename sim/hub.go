@@ -1,0 +1,227 @@
+package sim
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+)
+
+const (
+	hubMessage = 256 << 10        // a message with its properties, "IoT Hub quotas and throttling"
+	hubLimit   = hubMessage + 512 // the packet around it
+	maxFilters = 5                // a device holds at a time, "Communicate with an IoT hub using MQTT"
+	refusedQoS = 0x80
+)
+
+// hubSession is a device at the hub.
+type hubSession struct {
+	link    *link
+	cloud   *Cloud
+	device  *device
+	version version
+	will    *publish
+	resumed bool
+}
+
+func (c *Cloud) acceptHub(l *link, p *connect) (handler, error) {
+	host, id, v, err := parseHubUsername(p.username)
+	switch {
+	case err != nil:
+		return nil, &Refusal{Code: 4, Message: err.Error()}
+	case !strings.EqualFold(host, HubHost):
+		return nil, &Refusal{Code: 5, Message: "this is not " + host}
+	case id != p.clientID:
+		return nil, &Refusal{Code: 5, Message: "client ID is not the device ID"}
+	}
+	c.mu.Lock()
+	err = c.admits(c.devices[id], l.chain)
+	c.mu.Unlock()
+	if err != nil {
+		return nil, &Refusal{Code: 5, Message: err.Error()}
+	}
+	if err := c.fault(AtConnect, id); err != nil {
+		c.log("hub", Faulted, id, fmt.Sprintf("%s: %v", AtConnect, err))
+		return nil, err
+	}
+	return c.open(l, p, id, v)
+}
+
+// open judges once more, since the fault point let go of the lock, and gives the device its session.
+func (c *Cloud) open(l *link, p *connect, id string, v version) (handler, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	d := c.devices[id]
+	if err := c.admits(d, l.chain); err != nil {
+		return nil, &Refusal{Code: 5, Message: err.Error()}
+	}
+	if c.temper.OldCert == OldCertDiesAtConnect {
+		c.buryBefore(d, l)
+	}
+	s := &hubSession{link: l, cloud: c, device: d, version: v, will: p.will}
+	if s.will != nil && !strings.HasPrefix(s.will.topic, d.events()) {
+		return nil, &Refusal{Code: 5, Message: "will topic " + s.will.topic}
+	}
+	d.attach(s, p.clean)
+	return s, nil
+}
+
+// buryBefore makes the certificates older than the presented one unacceptable.
+func (c *Cloud) buryBefore(d *device, l *link) {
+	for i, issued := range c.issued[d.id] {
+		if issued.leaf.Equal(l.chain[0]) {
+			bury(c.issued[d.id][:i])
+		}
+	}
+}
+
+func (s *hubSession) present() bool { return s.resumed }
+
+// begin sends again what the device has not acknowledged, and what it has waited for since.
+func (s *hubSession) begin() {
+	s.cloud.mu.Lock()
+	for _, p := range s.device.flight {
+		p.dup = true
+		s.link.out.send(p.encode())
+	}
+	s.cloud.mu.Unlock()
+	s.cloud.deliver(s.device)
+}
+
+func (s *hubSession) end(orderly bool) {
+	s.cloud.mu.Lock()
+	if s.device.session == s {
+		s.device.session = nil
+		if !s.device.kept {
+			s.device.forget()
+		}
+	}
+	s.cloud.mu.Unlock()
+	if !orderly && s.will != nil {
+		s.lastWill()
+	}
+}
+
+func (s *hubSession) lastWill() {
+	if m, err := s.message(s.will); err == nil {
+		m.Properties["iothub-MessageType"] = "Will"
+		s.cloud.record(m)
+	}
+}
+
+func (s *hubSession) acknowledged(id uint16) {
+	s.cloud.mu.Lock()
+	defer s.cloud.mu.Unlock()
+	d := s.device
+	for i, p := range d.flight {
+		if p.id == id {
+			d.flight = append(d.flight[:i:i], d.flight[i+1:]...)
+			if d.pending != nil && d.pending.sent == p {
+				d.pending = nil
+			}
+			return
+		}
+	}
+}
+
+func (s *hubSession) subscribe(one subscription) (byte, error) {
+	if strings.HasPrefix(one.filter, credentials) && !s.version.since(issueSince) {
+		return 0, fmt.Errorf("filter %s with api-version %s", one.filter, s.version)
+	}
+	s.cloud.mu.Lock()
+	defer s.cloud.mu.Unlock()
+	_, again := s.device.filters[one.filter]
+	if !s.device.may(one.filter) || !again && len(s.device.filters) >= maxFilters {
+		return refusedQoS, nil
+	}
+	s.device.filters[one.filter] = min(one.qos, 1)
+	return min(one.qos, 1), nil
+}
+
+// may reports whether the hub has such a filter for the device.
+func (d *device) may(filter string) bool {
+	for _, tree := range []string{credentials + "res/", "$iothub/twin/res/", "$iothub/twin/PATCH/properties/desired/",
+		"$iothub/methods/POST/", "devices/" + d.id + "/messages/devicebound/"} {
+		if strings.HasPrefix(filter, tree) {
+			return true
+		}
+	}
+	return false
+}
+
+func (s *hubSession) subscribed() { s.cloud.deliver(s.device) }
+
+func (s *hubSession) unsubscribe(filter string) {
+	s.cloud.mu.Lock()
+	defer s.cloud.mu.Unlock()
+	delete(s.device.filters, filter)
+}
+
+func (d *device) events() string { return "devices/" + d.id + "/messages/events" }
+
+func (s *hubSession) publish(p *publish) error {
+	path, query, _ := strings.Cut(p.topic, "/?")
+	switch {
+	case p.topic == s.device.events() || strings.HasPrefix(p.topic, s.device.events()+"/"):
+		return s.telemetry(p)
+	case strings.TrimSuffix(path, "/") == credentials+"POST/issueCertificate":
+		return s.ask(p, parameter(query, "$rid"))
+	case path == "$iothub/twin/GET", path == "$iothub/twin/PATCH/properties/reported":
+		s.link.acknowledge(p)
+		s.answerTwin(path, parameter(query, "$rid"), p.payload)
+		return nil
+	case strings.HasPrefix(path, "$iothub/methods/res/"): // nobody invokes methods yet: a late answer, which the hub ignores
+		s.link.acknowledge(p)
+		return nil
+	}
+	return badTopic(p.topic)
+}
+
+// telemetry records a message, then acknowledges it.
+func (s *hubSession) telemetry(p *publish) error {
+	m, err := s.message(p)
+	if err != nil {
+		return err
+	}
+	if err := s.trouble(AtPublish); err != nil {
+		return err
+	}
+	s.cloud.record(m)
+	if err := s.trouble(AtPuback); err != nil {
+		return err
+	}
+	s.link.acknowledge(p)
+	return nil
+}
+
+func (s *hubSession) trouble(at Point) error {
+	err := s.cloud.fault(at, s.device.id)
+	if err != nil {
+		s.cloud.log("hub", Faulted, s.device.id, fmt.Sprintf("%s: %v", at, err))
+	}
+	return err
+}
+
+func (s *hubSession) message(p *publish) (Message, error) {
+	bag := strings.TrimPrefix(strings.TrimPrefix(p.topic, s.device.events()), "/")
+	properties, err := parseBag(bag)
+	if err != nil {
+		return Message{}, err
+	}
+	if len(bag)+len(p.payload) > hubMessage {
+		return Message{}, errors.New("message of more than 256 KB")
+	}
+	if p.retain {
+		properties["mqtt-retain"] = "true"
+	}
+	return Message{
+		Time:       time.Now(),
+		Device:     s.device.id,
+		Topic:      p.topic,
+		Properties: properties,
+		Body:       p.payload,
+		DUP:        p.dup,
+		QoS:        p.qos,
+		Session:    s.link.number,
+	}, nil
+}

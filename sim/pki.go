@@ -1,0 +1,192 @@
+package sim
+
+import (
+	"crypto"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/rsa"
+	"crypto/tls"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"fmt"
+	"math/big"
+	"net"
+	"time"
+)
+
+const caLife = 30 * 365 * 24 * time.Hour
+
+type signer struct {
+	cert *x509.Certificate
+	key  crypto.Signer
+}
+
+// hierarchy is a P-384 root and its issuing CA, as Azure Device Registry has them.
+type hierarchy struct{ root, issuing signer }
+
+type pki struct {
+	operational hierarchy // signs what DPS and hub issue
+	factory     hierarchy // signs bootstrap certificates
+	serverRoot  *x509.Certificate
+	server      tls.Certificate
+}
+
+// certificate is one that was issued to a device.
+type certificate struct {
+	leaf *x509.Certificate
+	dead bool
+}
+
+func newPKI(ecdsaServer bool) (*pki, error) {
+	p := &pki{}
+	var err error
+	if p.operational, err = newHierarchy("Sim Device Registry"); err != nil {
+		return nil, err
+	}
+	if p.factory, err = newHierarchy("Sim Factory"); err != nil {
+		return nil, err
+	}
+	return p, p.newServer(ecdsaServer)
+}
+
+func newHierarchy(name string) (hierarchy, error) {
+	root, err := newCA(name+" Root CA", nil)
+	if err != nil {
+		return hierarchy{}, err
+	}
+	issuing, err := newCA(name+" Issuing CA", &root)
+	return hierarchy{root, issuing}, err
+}
+
+func newCA(name string, parent *signer) (signer, error) {
+	key, err := ecdsa.GenerateKey(elliptic.P384(), rand.Reader)
+	if err != nil {
+		return signer{}, err
+	}
+	now := time.Now()
+	template := &x509.Certificate{
+		SerialNumber:          newSerial(newUnique()),
+		Subject:               pkix.Name{CommonName: name},
+		NotBefore:             now.Add(-24 * time.Hour),
+		NotAfter:              now.Add(caLife),
+		KeyUsage:              x509.KeyUsageCertSign | x509.KeyUsageCRLSign,
+		BasicConstraintsValid: true,
+		IsCA:                  true,
+	}
+	self := signer{template, key}
+	if parent == nil {
+		parent = &self
+	}
+	cert, err := sign(template, *parent, key.Public())
+	return signer{cert, key}, err
+}
+
+func sign(template *x509.Certificate, by signer, public crypto.PublicKey) (*x509.Certificate, error) {
+	der, err := x509.CreateCertificate(rand.Reader, template, by.cert, public, by.key)
+	if err != nil {
+		return nil, fmt.Errorf("sign certificate of %s: %w", template.Subject.CommonName, err)
+	}
+	return x509.ParseCertificate(der)
+}
+
+// newServer makes the certificate of both servers: an RSA leaf, as Azure has ("TLS support in Azure IoT Hub").
+func (p *pki) newServer(useECDSA bool) error {
+	root, err := newCA("Sim Server Root CA", nil)
+	if err != nil {
+		return err
+	}
+	var key crypto.Signer
+	if useECDSA {
+		key, err = ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	} else {
+		key, err = rsa.GenerateKey(rand.Reader, 2048)
+	}
+	if err != nil {
+		return err
+	}
+	template := &x509.Certificate{
+		SerialNumber: newSerial(newUnique()),
+		Subject:      pkix.Name{CommonName: HubHost},
+		NotBefore:    root.cert.NotBefore,
+		NotAfter:     root.cert.NotAfter,
+		KeyUsage:     x509.KeyUsageDigitalSignature,
+		ExtKeyUsage:  []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth},
+		DNSNames:     []string{DPSHost, HubHost, "localhost"},
+		IPAddresses:  []net.IP{net.IPv4(127, 0, 0, 1)},
+	}
+	leaf, err := sign(template, root, key.Public())
+	if err != nil {
+		return err
+	}
+	p.serverRoot = root.cert
+	p.server = tls.Certificate{Certificate: [][]byte{leaf.Raw, root.cert.Raw}, PrivateKey: key, Leaf: leaf}
+	return nil
+}
+
+// certify makes a client certificate and returns it with its chain: exactly leaf, issuing CA, root.
+func (h hierarchy) certify(cn string, public crypto.PublicKey, serial *big.Int, life, backdate time.Duration) ([]*x509.Certificate, error) {
+	now := time.Now()
+	template := &x509.Certificate{
+		SerialNumber:          serial,
+		Subject:               pkix.Name{CommonName: cn},
+		NotBefore:             now.Add(-min(backdate, life/10)),
+		NotAfter:              now.Add(life),
+		KeyUsage:              x509.KeyUsageDigitalSignature,
+		ExtKeyUsage:           []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth},
+		BasicConstraintsValid: true,
+	}
+	leaf, err := sign(template, h.issuing, public)
+	if err != nil {
+		return nil, err
+	}
+	return []*x509.Certificate{leaf, h.issuing.cert, h.root.cert}, nil
+}
+
+// Bootstrap certifies the public key of a device by the cloud's own factory, whose root is enrolled at the DPS
+// as a group. The chain is leaf, issuing CA, root.
+func (c *Cloud) Bootstrap(device string, public crypto.PublicKey, life time.Duration) ([]*x509.Certificate, error) {
+	c.mu.Lock()
+	backdate := c.policy.Backdate
+	c.mu.Unlock()
+	return c.pki.factory.certify(device, public, newSerial(newUnique()), life, backdate)
+}
+
+// issue certifies public for d and remembers it. The caller holds c.mu.
+func (c *Cloud) issue(d *device, public crypto.PublicKey) ([]*x509.Certificate, error) {
+	chain, err := c.pki.operational.certify(d.id, public, newSerial(d.unique), c.policy.Life, c.policy.Backdate)
+	if err != nil {
+		return nil, err
+	}
+	if c.temper.OldCert == OldCertDiesAtIssue {
+		bury(c.issued[d.id])
+	}
+	c.issued[d.id] = append(c.issued[d.id], &certificate{leaf: chain[0]})
+	return chain, nil
+}
+
+func bury(all []*certificate) {
+	for _, i := range all {
+		i.dead = true
+	}
+}
+
+// newUnique draws the identifier of a device that its certificates carry. Azure compares one too ("Certificate
+// revocation"), where it sits in the certificate is not documented: here it is the upper half of the serial number.
+func newUnique() uint64 {
+	var b [8]byte
+	rand.Read(b[:])
+	b[0] = b[0]&0x3f | 0x40 // positive, and never shorter
+	return new(big.Int).SetBytes(b[:]).Uint64()
+}
+
+func newSerial(unique uint64) *big.Int {
+	var low [8]byte
+	rand.Read(low[:])
+	serial := new(big.Int).SetUint64(unique)
+	return serial.Lsh(serial, 64).Or(serial, new(big.Int).SetBytes(low[:]))
+}
+
+func uniqueOf(leaf *x509.Certificate) uint64 {
+	return new(big.Int).Rsh(leaf.SerialNumber, 64).Uint64()
+}

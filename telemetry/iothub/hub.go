@@ -1,0 +1,120 @@
+// Package iothub is Azure IoT Hub's dialect of MQTT: readings as device-to-cloud messages, and the hub's own
+// renewal of certificates.
+//
+// Names and rules are those of "Communicate with an IoT hub using the MQTT protocol" (Microsoft Learn).
+package iothub
+
+import (
+	"context"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/url"
+	"strings"
+	"time"
+
+	"github.com/devid-agent/devid-agent/fault"
+	"github.com/devid-agent/devid-agent/identity"
+	"github.com/devid-agent/devid-agent/internal/mqtt"
+	"github.com/devid-agent/devid-agent/telemetry"
+)
+
+// maxKeepAlive is the longest that the hub takes: it ends a session after 1.5 times as long, and after 29.45 minutes
+// at the latest.
+const maxKeepAlive = 1177 * time.Second
+
+// Config is how to talk to hubs; which hub, and as whom, is in the identity. The zero Config is ready for use,
+// except for SpoolID.
+type Config struct {
+	APIVersion string         // default 2025-08-01-preview, the first with certificate renewal
+	SpoolID    string         // makes message IDs unique: <spool id>-<sequence number>
+	Window     int            // messages in flight; default 16, the Receive Maximum that the hub announces in its MQTT 5 preview
+	KeepAlive  time.Duration  // default 4 min, at most 1177 s
+	Stall      time.Duration  // a session without an acknowledgement for so long is over; default 30 s
+	Connect    string         // host:port to dial; "" = the hub's name, port 8883. TLS and MQTT keep the hub's name
+	Roots      *x509.CertPool // nil = the system's
+	UserAgent  string         // told to the hub as DeviceClientType
+	Log        *slog.Logger   // nil = silent
+	// Dial opens the transport under TLS; nil = TCP.
+	Dial func(ctx context.Context, network, address string) (net.Conn, error)
+}
+
+// Hub dials sessions. Its Dial is a telemetry.Dial.
+type Hub struct{ config Config }
+
+// New returns a Hub that connects as c says.
+func New(c Config) *Hub {
+	if c.APIVersion == "" {
+		c.APIVersion = "2025-08-01-preview"
+	}
+	if c.Window <= 0 {
+		c.Window = 16
+	}
+	if c.KeepAlive <= 0 {
+		c.KeepAlive = 4 * time.Minute
+	}
+	c.KeepAlive = min(c.KeepAlive, maxKeepAlive)
+	if c.Stall <= 0 {
+		c.Stall = 30 * time.Second
+	}
+	if c.Log == nil {
+		c.Log = slog.New(slog.DiscardHandler)
+	}
+	return &Hub{c}
+}
+
+// Dial opens a session as id with id's hub. It returns once the hub has accepted the identity; a refusal of the
+// identity wraps telemetry.ErrRefused and is Permanent.
+func (h *Hub) Dial(ctx context.Context, id *identity.Identity) (telemetry.Conn, error) {
+	c := &Conn{
+		config:     h.config,
+		device:     id.DeviceID,
+		box:        newMailbox(),
+		subscribed: make(chan bool, 1),
+	}
+	c.subscribed <- false
+	session, err := mqtt.Dial(ctx, h.options(id, c.receive))
+	if err != nil {
+		return nil, fmt.Errorf("hub %s: %w", id.Hub, refused(err))
+	}
+	c.session = session
+	return c, nil
+}
+
+func (h *Hub) options(id *identity.Identity, receive func(string, []byte)) mqtt.Options {
+	return mqtt.Options{
+		Host:        id.Hub,
+		Address:     h.config.Connect,
+		ClientID:    id.DeviceID,
+		Username:    h.username(id),
+		Certificate: id.Certificate(),
+		Roots:       h.config.Roots,
+		KeepAlive:   h.config.KeepAlive,
+		Persistent:  true, // the hub then keeps subscriptions, and what was sent to the device meanwhile
+		Dial:        h.config.Dial,
+		Receive:     receive,
+	}
+}
+
+// username has a '?' before api-version; that of the provisioning service has none.
+func (h *Hub) username(id *identity.Identity) string {
+	name := id.Hub + "/" + id.DeviceID + "/?api-version=" + h.config.APIVersion
+	if h.config.UserAgent != "" {
+		name += "&DeviceClientType=" + escape(h.config.UserAgent)
+	}
+	return name
+}
+
+// refused marks a refusal of who we are, so that others can tell it from an outage.
+func refused(err error) error {
+	no, ok := errors.AsType[*mqtt.RefusedError](err)
+	if !ok || !no.Identity() {
+		return err
+	}
+	return fault.As(fault.Permanent, fmt.Errorf("%w: %w", telemetry.ErrRefused, err))
+}
+
+// escape percent-encodes as RFC 3986 has it; a space is %20 there.
+func escape(s string) string { return strings.ReplaceAll(url.QueryEscape(s), "+", "%20") }

@@ -1,0 +1,128 @@
+package tpm
+
+import (
+	"crypto"
+	"encoding/asn1"
+	"encoding/pem"
+	"errors"
+	"fmt"
+
+	"github.com/google/go-tpm/tpm2"
+
+	"github.com/devid-agent/devid-agent/keys"
+)
+
+// blob is a key as it lies on disk: its public area, its private area sealed by the parent, and who the parent is.
+type blob struct {
+	parent  tpm2.TPMHandle
+	public  tpm2.TPMTPublic
+	private []byte // TPM2B_PRIVATE without its length
+
+	key       crypto.PublicKey // as public says it
+	algorithm keys.Algorithm
+}
+
+// newBlob refuses keys that we could not use.
+func newBlob(parent tpm2.TPMHandle, public tpm2.TPM2BPublic, private tpm2.TPM2BPrivate) (blob, error) {
+	area, err := public.Contents()
+	if err != nil {
+		return blob{}, fmt.Errorf("public area: %w", err)
+	}
+	key, algorithm, err := publicKey(*area)
+	if err != nil {
+		return blob{}, fmt.Errorf("public area: %w", err)
+	}
+	return blob{parent: parent, public: *area, private: private.Buffer, key: key, algorithm: algorithm}, nil
+}
+
+const pemType = "TSS2 PRIVATE KEY"
+
+var loadableKey = asn1.ObjectIdentifier{2, 23, 133, 10, 1, 3}
+
+// emptyAuth is [0] EXPLICIT BOOLEAN TRUE.
+var emptyAuth = []byte{0xA0, 3, asn1.TagBoolean, 1, 0xFF}
+
+// isTrue reads an explicitly tagged BOOLEAN as BER has it: openssl writes TRUE as 1, which is not DER.
+func isTrue(v asn1.RawValue) bool {
+	n := len(v.FullBytes)
+	return n >= 3 && v.FullBytes[n-3] == asn1.TagBoolean && v.FullBytes[n-2] == 1 && v.FullBytes[n-1] != 0
+}
+
+// keyFile is TPMKey of "ASN.1 Specification for TPM 2.0 Key Files" (draft-bottomley-tpm2-keys).
+type keyFile struct {
+	Type        asn1.ObjectIdentifier
+	EmptyAuth   asn1.RawValue `asn1:"optional,explicit,tag:0"`
+	Policy      asn1.RawValue `asn1:"optional,explicit,tag:1"`
+	Secret      asn1.RawValue `asn1:"optional,explicit,tag:2"`
+	AuthPolicy  asn1.RawValue `asn1:"optional,explicit,tag:3"`
+	Description asn1.RawValue `asn1:"optional,explicit,tag:4"`
+	RSAParent   asn1.RawValue `asn1:"optional,explicit,tag:5"`
+	Parent      int64
+	Public      []byte // TPM2B_PUBLIC
+	Private     []byte // TPM2B_PRIVATE
+}
+
+func (b blob) pem() []byte {
+	der, err := asn1.Marshal(keyFile{Type: loadableKey, EmptyAuth: asn1.RawValue{FullBytes: emptyAuth}, Parent: int64(b.parent),
+		Public:  tpm2.Marshal(tpm2.New2B(b.public)),
+		Private: tpm2.Marshal(tpm2.TPM2BPrivate{Buffer: b.private})})
+	if err != nil {
+		panic(err) // nothing in a blob can be unfit for ASN.1
+	}
+	return pem.EncodeToMemory(&pem.Block{Type: pemType, Bytes: der})
+}
+
+func parseBlob(b []byte) (blob, error) {
+	block, _ := pem.Decode(b)
+	if block == nil || block.Type != pemType {
+		return blob{}, fmt.Errorf("not a PEM file of type %s", pemType)
+	}
+	var f keyFile
+	if rest, err := asn1.Unmarshal(block.Bytes, &f); err != nil || len(rest) != 0 {
+		return blob{}, fmt.Errorf("%s: not the ASN.1 of a TPM 2.0 key file: %w", pemType, errors.Join(err, trailing(rest)))
+	}
+	if err := f.usable(); err != nil {
+		return blob{}, fmt.Errorf("%s: %w", pemType, err)
+	}
+	return f.blob()
+}
+
+func (f keyFile) usable() error {
+	switch {
+	case !f.Type.Equal(loadableKey):
+		return fmt.Errorf("type %v is not a loadable key (%v)", f.Type, loadableKey)
+	case !isTrue(f.EmptyAuth):
+		return errors.New("the key has a password: make it without one, it cannot leave the TPM anyway")
+	case len(f.Policy.FullBytes)+len(f.AuthPolicy.FullBytes) > 0:
+		return errors.New("the key has a policy, which is not supported")
+	case len(f.Secret.FullBytes) > 0:
+		return errors.New("the key is to be imported first: load it with tpm2-tools and keep the result")
+	case isTrue(f.RSAParent):
+		return errors.New("the parent is an RSA storage root key: make the key under the ECC P-256 one")
+	case f.Parent != int64(tpm2.TPMRHOwner) && f.Parent>>24 != persistent:
+		return fmt.Errorf("parent %#x is neither the owner hierarchy (0x40000001) nor a persistent handle (0x81xxxxxx)", f.Parent)
+	}
+	return nil
+}
+
+// persistent is the first byte of the handle of an object that the TPM itself keeps.
+const persistent = 0x81
+
+func (f keyFile) blob() (blob, error) {
+	public, err := tpm2.Unmarshal[tpm2.TPM2BPublic](f.Public)
+	if err != nil {
+		return blob{}, fmt.Errorf("public area: %w", err)
+	}
+	private, err := tpm2.Unmarshal[tpm2.TPM2BPrivate](f.Private)
+	if err != nil {
+		return blob{}, fmt.Errorf("private area: %w", err)
+	}
+	return newBlob(tpm2.TPMHandle(f.Parent), *public, *private)
+}
+
+func trailing(rest []byte) error {
+	if len(rest) == 0 {
+		return nil
+	}
+	return fmt.Errorf("%d bytes after its end", len(rest))
+}

@@ -1,0 +1,15 @@
+package tpm
+
+import (
+	"os"
+
+	"github.com/devid-agent/devid-agent/internal/durable"
+)
+
+// Look opens the directory for reading, beside an agent that may be running: it makes nothing and cleans nothing up.
+func Look(c Config) (*Store, error) {
+	if _, err := os.Stat(c.Dir); err != nil {
+		return nil, durable.Label("open keys", c.Dir, err)
+	}
+	return open(c, durable.Look(c.Dir))
+}

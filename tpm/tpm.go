@@ -1,0 +1,237 @@
+// Package tpm keeps keys in a TPM 2.0: children of its storage root key, which lie on disk as blobs that only
+// this one chip can load.
+//
+// A blob is a TSS2 PRIVATE KEY file, so that openssl and tpm2-tools open the same key. The chip holds nothing
+// between two operations: what an operation loads, it flushes.
+package tpm
+
+import (
+	"bytes"
+	"context"
+	"crypto"
+	"errors"
+	"fmt"
+	"io/fs"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/devid-agent/devid-agent/fault"
+	"github.com/devid-agent/devid-agent/internal/durable"
+	"github.com/devid-agent/devid-agent/keys"
+)
+
+// Config says which TPM, and where the blobs of its keys lie.
+type Config struct {
+	TCTI      string         // device:/dev/tpmrm0 when empty, swtpm:path=SOCKET or swtpm:host=H,port=P
+	Dir       string         // directory of the blobs, NAME.tss2.pem
+	Algorithm keys.Algorithm // of keys to be created; keys.ECDSAP256 when empty
+	Step      durable.Step   // asked before and after each change of Dir; nil never objects
+	// Timeout is how long the TPM may take for one answer, 30 s when zero. Making a key may take four times that:
+	// slow chips look for the primes of an RSA key for more than a minute.
+	Timeout time.Duration
+}
+
+// Store is a directory of keys that one TPM can load. It satisfies keys.Store and keys.Inspector.
+type Store struct {
+	dir       *durable.Dir
+	link      link
+	algorithm keys.Algorithm
+	timeout   time.Duration
+
+	turn   chan struct{}   // holds one token; who has it may speak to the TPM
+	opened map[string]*key // by name; guarded by turn
+}
+
+const suffix = ".tss2.pem"
+
+// Open opens the directory. It does not speak to the TPM, whose driver may come later than we do.
+func Open(c Config) (*Store, error) {
+	s, err := open(c, nil)
+	if err != nil {
+		return nil, err
+	}
+	if s.dir, err = durable.Open(c.Dir, c.Step); err != nil {
+		return nil, fmt.Errorf("open keys: %w", err)
+	}
+	return s, nil
+}
+
+func open(c Config, dir *durable.Dir) (*Store, error) {
+	timeout := c.Timeout
+	if timeout == 0 {
+		timeout = 30 * time.Second
+	}
+	l, err := parseTCTI(c.TCTI, timeout)
+	if err != nil {
+		return nil, err
+	}
+	algorithm, err := keys.ParseAlgorithm(string(c.Algorithm))
+	if err != nil {
+		return nil, fault.As(fault.Operator, err)
+	}
+	s := &Store{dir: dir, link: l, algorithm: algorithm, timeout: timeout,
+		turn: make(chan struct{}, 1), opened: map[string]*key{}}
+	s.turn <- struct{}{}
+	return s, nil
+}
+
+// Create implements keys.Store. The key has signed, and the signature was verified, before it is written down.
+func (s *Store) Create(ctx context.Context, name string) (crypto.Signer, error) {
+	if err := keys.CheckName(name); err != nil {
+		return nil, fault.As(fault.Permanent, fmt.Errorf("create key: %w", err))
+	}
+	var k *key
+	err := s.operate(ctx, func(t *session) (err error) {
+		k, err = s.create(t, name)
+		return err
+	})
+	if err != nil {
+		return nil, fmt.Errorf("create key %s: %w", name, err)
+	}
+	return k, nil
+}
+
+func (s *Store) create(t *session, name string) (*key, error) {
+	if err := s.vacant(name); err != nil {
+		return nil, err
+	}
+	blob, err := t.make(s.algorithm)
+	if err != nil {
+		return nil, err
+	}
+	k, err := s.load(t, name, blob)
+	if err != nil {
+		return nil, err
+	}
+	// A cut up to here leaves nothing: neither the directory nor the chip knows of the key.
+	if err := s.dir.Write(name+suffix, blob.pem()); err != nil {
+		return nil, err
+	}
+	s.opened[name] = k
+	return k, nil
+}
+
+func (s *Store) vacant(name string) error {
+	_, err := s.dir.Read(name + suffix)
+	if err == nil {
+		return keys.ErrExists
+	}
+	if !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	return nil
+}
+
+// Open implements keys.Store. The first opening of a key proves with a signature that this TPM is the one that
+// made it.
+func (s *Store) Open(ctx context.Context, name string) (crypto.Signer, error) {
+	if err := keys.CheckName(name); err != nil {
+		return nil, fault.As(fault.Permanent, fmt.Errorf("open key: %w", err))
+	}
+	var k *key
+	err := s.operate(ctx, func(t *session) (err error) {
+		k, err = s.open(t, name)
+		return err
+	})
+	if err != nil {
+		return nil, fmt.Errorf("open key %s: %w", name, err)
+	}
+	return k, nil
+}
+
+func (s *Store) open(t *session, name string) (*key, error) {
+	b, err := s.dir.Read(name + suffix)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, keys.ErrNotFound
+	}
+	if err != nil {
+		return nil, err
+	}
+	blob, err := parseBlob(b)
+	if err != nil {
+		return nil, fault.AskOperator(fmt.Errorf("%s: %w", s.dir.File(name+suffix), err),
+			"put the file back from a backup of this device, or remove it: the agent then enrolls with a new key")
+	}
+	if k := s.opened[name]; k != nil && bytes.Equal(k.blob.private, blob.private) {
+		return k, nil
+	}
+	k, err := s.load(t, name, blob)
+	if err != nil {
+		return nil, err
+	}
+	s.opened[name] = k
+	return k, nil
+}
+
+// Load returns the key of a TSS2 PRIVATE KEY file that lies elsewhere: made by openssl or tpm2-tools, without a
+// password, under the storage root key of the owner hierarchy or a persistent handle. Such a key mostly lacks
+// noDA: the TPM counts each power cut as a wrong password for it, and locks it out for a while after some of them.
+func (s *Store) Load(ctx context.Context, pem []byte) (crypto.Signer, error) {
+	blob, err := parseBlob(pem)
+	if err != nil {
+		return nil, fault.As(fault.Operator, fmt.Errorf("load key: %w", err))
+	}
+	var k *key
+	err = s.operate(ctx, func(t *session) (err error) {
+		k, err = s.load(t, "", blob)
+		return err
+	})
+	if err != nil {
+		return nil, fmt.Errorf("load key: %w", err)
+	}
+	return k, nil
+}
+
+// Delete implements keys.Store. The chip is not asked: it does not know of the key.
+func (s *Store) Delete(ctx context.Context, name string) error {
+	if err := keys.CheckName(name); err != nil {
+		return fault.As(fault.Permanent, fmt.Errorf("delete key: %w", err))
+	}
+	if err := s.take(ctx); err != nil {
+		return fmt.Errorf("delete key %s: %w", name, err)
+	}
+	defer s.release()
+	if err := s.dir.Remove(name + suffix); err != nil {
+		return fmt.Errorf("delete key %s: %w", name, err)
+	}
+	if k := s.opened[name]; k != nil {
+		k.gone = true
+		delete(s.opened, name)
+	}
+	return nil
+}
+
+// Names implements keys.Store.
+func (s *Store) Names(ctx context.Context) ([]string, error) {
+	if err := ctx.Err(); err != nil {
+		return nil, fmt.Errorf("list keys: %w", err)
+	}
+	files, err := s.dir.Names()
+	if err != nil {
+		return nil, fmt.Errorf("list keys: %w", err)
+	}
+	var names []string
+	for _, file := range files {
+		if name, ours := strings.CutSuffix(file, suffix); ours && keys.CheckName(name) == nil {
+			names = append(names, name)
+		}
+	}
+	slices.Sort(names) // a-1.tss2.pem comes before a.tss2.pem, but a before a-1
+	return names, nil
+}
+
+// take waits for the turn to speak to the TPM.
+func (s *Store) take(ctx context.Context) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	select {
+	case <-s.turn:
+		return nil
+	case <-ctx.Done():
+		return fmt.Errorf("wait for the TPM: %w", ctx.Err())
+	}
+}
+
+func (s *Store) release() { s.turn <- struct{}{} }
