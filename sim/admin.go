@@ -40,6 +40,9 @@ func (e *Enrollment) same(o *Enrollment) bool {
 // FactoryCA is the root that signed every bootstrap certificate, for Enroll.
 func (c *Cloud) FactoryCA() *x509.Certificate { return c.pki.factory.root.cert }
 
+// OperationalCA is the root of every certificate that DPS and hub issue, for another broker to trust.
+func (c *Cloud) OperationalCA() *x509.Certificate { return c.pki.operational.root.cert }
+
 // DisableEnrollment adds a disabled individual enrollment, which goes before every group.
 func (c *Cloud) DisableEnrollment(registration string) {
 	c.Enroll(Enrollment{Registration: registration, Disabled: true})

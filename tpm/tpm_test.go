@@ -5,9 +5,6 @@ import (
 	"crypto"
 	"crypto/rand"
 	"errors"
-	"io"
-	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
@@ -17,7 +14,6 @@ import (
 	"github.com/google/go-tpm/tpm2"
 
 	"github.com/devid-agent/devid-agent/fault"
-	"github.com/devid-agent/devid-agent/internal/durable"
 	"github.com/devid-agent/devid-agent/keys"
 	"github.com/devid-agent/devid-agent/keys/keystest"
 	"github.com/devid-agent/devid-agent/tpm"
@@ -78,24 +74,6 @@ func TestStoreKeepsTheContract(t *testing.T) {
 	}
 }
 
-func TestRestartedTPMIsFoundAgainWithoutReopening(t *testing.T) {
-	p := tpmtest.Start(t)
-	key := create(t, store(t, p), "device-g1")
-	p.Kill()
-	digest := make([]byte, 32)
-	if _, err := key.Sign(rand.Reader, digest, crypto.SHA256); err == nil || fault.Of(err) != fault.Transient {
-		t.Errorf("sign without a TPM: %v (%v), want a transient error", err, fault.Of(err))
-	}
-	if key.Public() == nil {
-		t.Error("the public key is gone with the TPM")
-	}
-	p.Restart()
-	verify(t, key)
-	p.Restart()
-	verify(t, key)
-	wantEmpty(t, p, "signing")
-}
-
 func TestSignaturesDoNotDeriveTheRootKey(t *testing.T) {
 	p := tpmtest.Start(t)
 	key := create(t, store(t, p), "device-g1")
@@ -112,18 +90,6 @@ func TestSignaturesDoNotDeriveTheRootKey(t *testing.T) {
 	if n := p.Count(tpmtest.Any) - all; n != 3*signatures {
 		t.Errorf("%d commands for %d signatures, want load, sign and flush for each", n, signatures)
 	}
-}
-
-func TestBusyTPMIsAskedAgain(t *testing.T) {
-	p := tpmtest.Start(t)
-	s := store(t, p)
-	for _, code := range []tpm2.TPMRC{tpm2.TPMRCRetry, tpm2.TPMRCYielded, tpm2.TPMRCTesting, tpm2.TPMRCNVRate, tpm2.TPMRCObjectMemory} {
-		for _, command := range []tpm2.TPMCC{tpm2.TPMCCCreatePrimary, tpm2.TPMCCCreate, tpm2.TPMCCLoad, tpm2.TPMCCSign, tpm2.TPMCCContextSave} {
-			p.Refuse(command, 0, 2, code)
-		}
-		verify(t, create(t, s, strings.ToLower(code.Error()[7:10])))
-	}
-	wantEmpty(t, p, "being busy")
 }
 
 func TestNothingStaysLoadedAfterAFailure(t *testing.T) {
@@ -176,64 +142,6 @@ func TestNothingStaysLoadedAfterACancelledContext(t *testing.T) {
 	}
 }
 
-func TestAuthorizationIsNeverTriedTwice(t *testing.T) {
-	p := tpmtest.Start(t)
-	key := create(t, store(t, p), "device-g1")
-	before := p.Count(tpm2.TPMCCSign)
-	p.Refuse(tpm2.TPMCCSign, 0, 5, tpm2.TPMRCAuthFail)
-	_, err := key.Sign(rand.Reader, make([]byte, 32), crypto.SHA256)
-	if fault.Of(err) != fault.Operator || p.Count(tpm2.TPMCCSign)-before != 1 {
-		t.Errorf("%v (%v) after %d tries", err, fault.Of(err), p.Count(tpm2.TPMCCSign)-before)
-	}
-}
-
-func TestLockoutDoesNotHinderOurKeys(t *testing.T) {
-	p := tpmtest.Start(t)
-	s := store(t, p)
-	before := create(t, s, "device-g1")
-	p.Lock()
-	verify(t, before)
-	verify(t, create(t, s, "device-g2"))
-}
-
-func TestKeyOfAnotherTPMIsRecognised(t *testing.T) {
-	one, other := tpmtest.Start(t), tpmtest.Start(t)
-	dir := t.TempDir()
-	create(t, open(t, tpm.Config{TCTI: one.TCTI(), Dir: dir}), "device-g1")
-	_, err := open(t, tpm.Config{TCTI: other.TCTI(), Dir: dir}).Open(t.Context(), "device-g1")
-	if fault.Of(err) != fault.Operator || !strings.Contains(fault.Hint(err), "another TPM") {
-		t.Errorf("%v (%v, hint %q)", err, fault.Of(err), fault.Hint(err))
-	}
-	wantEmpty(t, other, "a foreign key")
-}
-
-func TestTPMReplacedUnderAnOpenKeyIsRecognised(t *testing.T) {
-	one, other := tpmtest.Start(t), tpmtest.Start(t)
-	link := filepath.Join(t.TempDir(), "tpm")
-	point := func(p *tpmtest.TPM) {
-		_ = os.Remove(link)
-		if err := os.Symlink(strings.TrimPrefix(p.TCTI(), "swtpm:path="), link); err != nil {
-			t.Fatal(err)
-		}
-	}
-	point(one)
-	key := create(t, open(t, tpm.Config{TCTI: "swtpm:path=" + link, Dir: t.TempDir()}), "device-g1")
-	point(other)
-	if _, err := key.Sign(rand.Reader, make([]byte, 32), crypto.SHA256); !strings.Contains(fault.Hint(err), "another TPM") {
-		t.Errorf("%v (%v, hint %q)", err, fault.Of(err), fault.Hint(err))
-	}
-	point(one)
-	verify(t, key)
-}
-
-func TestObjectsOfADeadProgramAreSwept(t *testing.T) {
-	p := tpmtest.Start(t)
-	key := create(t, store(t, p), "device-g1")
-	p.Fill()
-	verify(t, key)
-	wantEmpty(t, p, "the sweep")
-}
-
 func TestTwoProgramsShareOneTPM(t *testing.T) {
 	p := tpmtest.Start(t)
 	var wg sync.WaitGroup
@@ -252,75 +160,6 @@ func TestTwoProgramsShareOneTPM(t *testing.T) {
 	}
 	wg.Wait()
 	wantEmpty(t, p, "two programs")
-}
-
-func TestUnknownAlgorithmOfTheChipIsSaidWithTheRemedy(t *testing.T) {
-	p := tpmtest.Start(t)
-	p.Refuse(tpm2.TPMCCTestParms, 0, 1, tpm2.TPMRCCurve)
-	s := open(t, tpm.Config{TCTI: p.TCTI(), Dir: t.TempDir(), Algorithm: keys.ECDSAP384})
-	_, err := s.Create(t.Context(), "device-g1")
-	if fault.Of(err) != fault.Operator || fault.Hint(err) != "set keys.algorithm: ecdsa-p256" {
-		t.Errorf("%v (%v, hint %q)", err, fault.Of(err), fault.Hint(err))
-	}
-	if p.Count(tpm2.TPMCCCreate) != 0 {
-		t.Error("the TPM was asked for the key all the same")
-	}
-}
-
-func TestSignatureThatDoesNotVerifyIsNoKey(t *testing.T) {
-	p := tpmtest.Start(t)
-	for a, hint := range map[keys.Algorithm]string{keys.ECDSAP256: "faulty", keys.RSA2048: "ecdsa-p256"} {
-		dir, signed := t.TempDir(), 0
-		p.Alter(func(command tpm2.TPMCC, answer []byte) {
-			if command != tpm2.TPMCCSign {
-				return
-			}
-			if signed++; a == keys.RSA2048 && signed == 1 {
-				return // PKCS #1 v1.5 is fine, as it is in the chips with a long salt
-			}
-			answer[len(answer)-10] ^= 1
-		})
-		_, err := open(t, tpm.Config{TCTI: p.TCTI(), Dir: dir, Algorithm: a}).Create(t.Context(), "device-g1")
-		if fault.Of(err) != fault.Operator || !strings.Contains(fault.Hint(err), hint) {
-			t.Errorf("%s: %v (%v, hint %q)", a, err, fault.Of(err), fault.Hint(err))
-		}
-		if files, _ := os.ReadDir(dir); len(files) != 0 {
-			t.Errorf("%s: left %v", a, files)
-		}
-	}
-}
-
-func TestPowerCutLeavesTheKeyOrNoKey(t *testing.T) {
-	p := tpmtest.Start(t)
-	for cut := range 12 {
-		dir, steps := t.TempDir(), 0
-		s, err := tpm.Open(tpm.Config{TCTI: p.TCTI(), Dir: dir, Step: durable.Step(func(string, string) error {
-			if steps++; steps > cut {
-				return io.ErrUnexpectedEOF
-			}
-			return nil
-		})})
-		if err != nil {
-			t.Fatal(err)
-		}
-		_, err = s.Create(t.Context(), "device-g1")
-		if err == nil {
-			if cut < 6 {
-				t.Errorf("created in %d steps, want write, rename and sync with their ends", cut)
-			}
-			return
-		}
-		s = open(t, tpm.Config{TCTI: p.TCTI(), Dir: dir})
-		key, err := s.Open(t.Context(), "device-g1")
-		if errors.Is(err, keys.ErrNotFound) {
-			key, err = s.Create(t.Context(), "device-g1")
-		}
-		if err != nil {
-			t.Fatalf("cut at step %d: %v", cut, err)
-		}
-		verify(t, key)
-	}
-	t.Error("Create never ends")
 }
 
 func TestWaitingForTheTPMEndsWithTheContext(t *testing.T) {

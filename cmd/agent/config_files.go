@@ -12,6 +12,8 @@ import (
 	"os"
 	"strings"
 	"syscall"
+
+	"github.com/devid-agent/devid-agent/identity"
 )
 
 // maxPEM is far more than any chain or bundle of roots needs.
@@ -20,15 +22,24 @@ const maxPEM = 4 << 20
 // checkFiles looks at every file that the configuration names. Whether a certificate is in date is not asked here:
 // at boot the clock may be wrong, and an agent that does not start cannot renew.
 func (d *decoder) checkFiles(c *Config) {
-	chain := d.certificates("bootstrap.certificate", c.Bootstrap.Certificate)
-	public := d.privateKey("bootstrap.key", c.Bootstrap.Key)
-	d.checkPair(chain, public)
-	d.checkSubject(c, chain)
+	if !enrolled(c) {
+		chain := d.certificates("bootstrap.certificate", c.Bootstrap.Certificate)
+		public := d.privateKey("bootstrap.key", c.Bootstrap.Key)
+		d.checkPair(chain, public)
+		d.checkSubject(c, chain)
+	}
 	d.certificates("provisioning.dps.roots", c.Provisioning.DPS.Roots)
 	d.certificates("hub.roots", c.Hub.Roots)
 	if info, err := os.Stat(c.Device.State); err == nil {
 		d.wrong("device.state", !info.IsDir(), c.Device.State+" is not a directory", "name one, or a path that does not exist yet")
 	}
+}
+
+// enrolled reports whether the device has an identity with a key of its own. It then needs its bootstrap credential
+// only as a way back, and a file that is gone must not stop it: check says so.
+func enrolled(c *Config) bool {
+	current, _, err := identity.Look(identityDir(c))
+	return err == nil && current != nil && current.Key != bootstrapKeyName(current.Leaf())
 }
 
 // certificates reads the PEM file that field names; nil where there is none, or after noting why.

@@ -123,6 +123,10 @@ func code(err error) int {
 
 // explain prints err and, where it is known, the remedy.
 func explain(w io.Writer, err error) {
+	if mistakes, ok := errors.AsType[*configError](err); ok {
+		fmt.Fprintln(w, mistakes) // each line begins with its place, for editors to jump to
+		return
+	}
 	fmt.Fprintln(w, "devid-agent:", err)
 	if hint := fault.Hint(err); hint != "" {
 		fmt.Fprintln(w, "  do:", hint)

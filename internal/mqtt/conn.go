@@ -27,17 +27,17 @@ var (
 
 // Options is where to connect, and as whom. Host, ClientID and Certificate are needed, the rest has defaults.
 type Options struct {
-	Host           string                             // name in the server's certificate, and in SNI
-	Address        string                             // host:port to dial; "" = Host, port 8883
-	ClientID       string                             //
-	Username       string                             //
-	Certificate    tls.Certificate                    // presented whatever the server says it would like to see
-	Roots          *x509.CertPool                     // who may sign the server's certificate; nil = the system's
-	KeepAlive      time.Duration                      // default 1 min
-	Persistent     bool                               // the server keeps subscriptions and messages for the next session
-	Dial           Dialer                             // nil = TCP
-	Receive        func(topic string, payload []byte) // every message, from the first after CONNACK on; must not block
-	ConnectTimeout time.Duration                      // for all of Dial; default 60 s, a TPM's signature may take seconds
+	Host               string          // name in the server's certificate, and in SNI
+	Address            string          // host:port to dial; "" = Host, port 8883
+	ClientID, Username string          // as the server wants them; there is no password
+	Certificate        tls.Certificate // presented whatever the server says it would like to see
+	Roots              *x509.CertPool  // who may sign the server's certificate; nil = the system's
+	KeepAlive          time.Duration   // default 1 min
+	Persistent         bool            // the server keeps subscriptions and messages for the next session
+	ConnectTimeout     time.Duration   // for all of Dial; default 60 s, because a TPM's signature may take seconds
+	Dial               Dialer          // nil = TCP
+	// Receive gets every message from the first after CONNACK on, one at a time. It must not block.
+	Receive func(topic string, payload []byte)
 }
 
 // Dialer opens the transport under TLS, like (*net.Dialer).DialContext.

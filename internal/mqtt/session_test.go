@@ -164,6 +164,27 @@ func TestStalledServerEndsTheSessionOnceAWriteTakesTooLong(t *testing.T) {
 	})
 }
 
+func TestSessionThatEndsAmidPublishesIsLetGoOfSoon(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, func(p *peer) {
+			p.accept()
+			_, _, _ = p.read()
+		})
+		for range 50 {
+			c := w.dial(t)
+			for range 60 {
+				c.Publish("t", []byte("1"))
+			}
+			<-c.Done()
+			start := time.Now()
+			c.Close()
+			if took := time.Since(start); took > handover {
+				t.Fatalf("took %v", took)
+			}
+		}
+	})
+}
+
 func TestCloseSaysGoodbye(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		goodbye := make(chan byte, 1)

@@ -56,10 +56,9 @@ const (
 // one of few connections.
 const (
 	headerTimeout = 5 * time.Second
-	readTimeout   = 10 * time.Second
+	readTimeout   = 10 * time.Second // of a request, and of silence between two: connecting again is cheap here
 	appendTimeout = 20 * time.Second // a card that collects its garbage takes seconds
 	writeTimeout  = readTimeout + appendTimeout + 5*time.Second
-	idleTimeout   = 10 * time.Second // connecting again is cheap here
 	maxHeader     = 8 << 10
 )
 
@@ -90,7 +89,6 @@ func (s *Server) server() *http.Server {
 		ReadHeaderTimeout: headerTimeout,
 		ReadTimeout:       readTimeout,
 		WriteTimeout:      writeTimeout,
-		IdleTimeout:       idleTimeout,
 		MaxHeaderBytes:    maxHeader,
 		ErrorLog:          slog.NewLogLogger(s.Log.Handler(), slog.LevelDebug),
 	}

@@ -169,45 +169,6 @@ func TestLongWaitIsHandedToTheCaller(t *testing.T) {
 	})
 }
 
-func TestRequestFromBeforeARestartIsReplaced(t *testing.T) {
-	inWorld(t, sim.Temper{IssueDelay: 5 * time.Minute}, func(w *world) {
-		_, key := w.nextKey()
-		ctx, cancel := context.WithTimeout(w.Context(), time.Minute)
-		defer cancel()
-		if _, err := w.issuer().Issue(ctx, device, key); err == nil {
-			w.Fatal("issued early")
-		}
-		name, key := w.nextKey()
-		chain, err := w.issuer().Issue(w.Context(), device, key)
-		w.wantIssued(name, chain, err)
-		w.wantCertificates(1)
-	})
-}
-
-func TestResultThatNeverComesIsTransientAndTheNextCallGetsOne(t *testing.T) {
-	inWorld(t, sim.Temper{NoResult: 1}, func(w *world) {
-		name, key := w.nextKey()
-		issuer := w.issuer()
-		start := time.Now()
-		_, err := issuer.Issue(w.Context(), device, key)
-		if took := time.Since(start); fault.Of(err) != fault.Transient || fault.Stopped(err) || took != 10*time.Minute {
-			w.Errorf("after %v: %v", took, err)
-		}
-		chain, err := issuer.Issue(w.Context(), device, key)
-		w.wantIssued(name, chain, err)
-	})
-}
-
-func TestConflictsGoOnUnderEitherCode(t *testing.T) {
-	for _, code := range []int{codePending, codeActive} {
-		inWorld(t, refusedOnce(code), func(w *world) {
-			name, key := w.nextKey()
-			chain, err := w.issuer().Issue(w.Context(), device, key)
-			w.wantIssued(name, chain, err)
-		})
-	}
-}
-
 func TestRefusedRequestIsNotRepeatedUnchanged(t *testing.T) {
 	for code, kind := range map[int]fault.Kind{
 		400004: fault.Permanent, 400037: fault.Permanent, 400040: fault.Permanent, 404001: fault.Permanent, 412005: fault.Permanent,

@@ -66,6 +66,11 @@ func TestSendReturnsTheAcknowledgedPrefix(t *testing.T) {
 			if n, err := conn.Send(w.Context(), records(1)); n != 0 || err == nil {
 				w.Errorf("%s: a session that is over sent %d, %v", name, n, err)
 			}
+			start := time.Now()
+			conn.Close()
+			if took := time.Since(start); took > time.Second {
+				w.Errorf("%s: letting go of a session that is over took %v", name, took)
+			}
 		})
 	}
 }
