@@ -81,7 +81,7 @@ func CheckName(name string) error {
 	}
 	for _, r := range name {
 		if (r < 'a' || r > 'z') && (r < '0' || r > '9') && r != '-' && r != '_' && r != '.' {
-			return fmt.Errorf("key name %q: %q is not one of a-z 0-9 - _ .", name, r)
+			return fmt.Errorf("key name %q: %q is not one of a-z 0-9 . - _", name, r)
 		}
 	}
 	return nil
