@@ -137,7 +137,7 @@ func (r *Renewer) advance(ctx context.Context) error {
 	wait, _ := r.Backoff.Next(err)
 	if cur := r.Identities.Current(); err != nil && cur != nil {
 		// Retries grow denser towards expiry: no certificate dies of a slow cadence.
-		if left := cur.Leaf().NotAfter.Sub(time.Now()) / 8; left > 0 {
+		if left := time.Until(cur.Leaf().NotAfter) / 8; left > 0 {
 			wait = min(wait, max(left, r.floor()))
 		}
 	}

@@ -76,9 +76,6 @@ func execute(ctx context.Context, args []string, out, errOut io.Writer) int {
 	if err == nil || fault.Stopped(err) && ctx.Err() != nil {
 		return 0
 	}
-	if o.json && cmd.name != "run" {
-		return code(err) // said in JSON already
-	}
 	explain(errOut, err)
 	return code(err)
 }

@@ -44,6 +44,7 @@ type checked struct {
 
 // reported is what `devid-agent status --json` says.
 type reported struct {
+	Written  time.Time
 	Identity *struct {
 		DeviceID   string `json:"device_id"`
 		Hub, Key   string
@@ -104,10 +105,12 @@ func (s *stage) die(ctx context.Context) error {
 
 // settle waits until the agent has sent all that it holds, and reads its last status.
 func (s *stage) settle(ctx context.Context) error {
+	stopped := time.Now() // what the agent said before is not its last word
 	err := s.until(ctx, "the spool to empty", func() bool {
 		out, err := s.command(ctx, "status", "--json")
-		return err == nil && json.Unmarshal(out, &s.scene.final) == nil && s.scene.final.Spool.LastSeq > 0 &&
-			s.holds(s.scene.final.Spool.LastSeq)
+		final := &s.scene.final
+		return err == nil && json.Unmarshal(out, final) == nil && final.Written.After(stopped) && final.Identity != nil &&
+			s.holds(final.Spool.LastSeq)
 	})
 	s.stopAgent(syscall.SIGTERM)
 	return err

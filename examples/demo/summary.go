@@ -81,7 +81,7 @@ func (s *stage) keyLines(v *verdicts) {
 	attributes := strings.Join(key.Attributes, " ")
 	bound := strings.Contains(attributes, "fixedTPM") && strings.Contains(attributes, "fixedParent") && strings.Contains(attributes, "sensitiveDataOrigin")
 	v.line(bound, "attributes", "%s (as the TPM reads them back)", attributes)
-	v.line(key.Refused, "export", "%s", key.Export)
+	v.line(key.Refused && bound, "export", "refused: %s; a key with fixedTPM and fixedParent has nobody who may allow it", key.Export)
 }
 
 func (s *stage) identityLines(v *verdicts) {
