@@ -58,7 +58,7 @@ func (c *Cloud) RemoveEnrollments() {
 // Auth is what a device at the hub must present. The zero value asks for a certificate that this cloud issued.
 type Auth struct {
 	Thumbprints []string          // SHA-1 or SHA-256 of the leaf in hexadecimal digits: "selfSigned"
-	CA          *x509.Certificate // a chain up to this CA: "certificateAuthority"
+	CA          *x509.Certificate // a chain up to this CA, or to the one whose certificates the hub issues: "certificateAuthority"
 }
 
 // CreateDevice registers device at the hub, or changes what it must present.

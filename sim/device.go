@@ -77,11 +77,10 @@ func (c *Cloud) admits(d *device, presented []*x509.Certificate) error {
 	if len(d.auth.Thumbprints) > 0 {
 		return d.auth.checkThumbprint(leaf)
 	}
-	root := d.auth.CA
-	if root == nil {
-		root = c.pki.operational.root.cert
+	chain, err := chainTo(presented, c.pki.operational.root.cert)
+	if err != nil && d.auth.CA != nil {
+		chain, err = chainTo(presented, d.auth.CA)
 	}
-	chain, err := chainTo(presented, root)
 	if err != nil {
 		return err
 	}

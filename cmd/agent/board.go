@@ -28,6 +28,8 @@ type board struct {
 	sampler  *telemetry.Sampler
 	log      *slog.Logger
 
+	news chan struct{} // the status has changed in a way that somebody waits for
+
 	mu       sync.Mutex
 	shown    *deviceView
 	troubles map[string]trouble
@@ -40,6 +42,7 @@ func newBoard(a *agent) *board {
 	return &board{
 		file: a.config.Status.File, device: a.config.Device.ID, started: time.Now(), notifier: newNotifier(os.Getenv),
 		spool: a.spool, sampler: a.sampler, log: a.part("board"), troubles: map[string]trouble{},
+		news: make(chan struct{}, 1),
 	}
 }
 
@@ -47,6 +50,10 @@ func (b *board) show(d *device) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.shown = &deviceView{d}
+	select {
+	case b.news <- struct{}{}:
+	default:
+	}
 }
 
 // trouble notes what keeps a part from its work; a nil err says that it works again.
@@ -77,8 +84,11 @@ func (b *board) run(ctx context.Context) error {
 			complained = true
 		}
 		b.notifier.tell(append([]string{"STATUS=" + s.line()}, b.alive(time.Now())...)...)
-		if !sleep(ctx, every) {
+		select {
+		case <-ctx.Done():
 			return ctx.Err()
+		case <-b.news:
+		case <-time.After(every):
 		}
 	}
 }

@@ -66,9 +66,8 @@ func TestWithoutACSRTheBootstrapCertificateIsTheOperationalOne(t *testing.T) {
 	if n := d.cloud.Count(gatewayID, sim.Registering); n != 1 {
 		t.Errorf("DPS was asked %d times", n)
 	}
-	s := d.status()
-	if s.Identity == nil || !strings.HasPrefix(s.Identity.Key, "bootstrap-") {
-		t.Errorf("identity: %+v", s.Identity)
+	if current, _, err := identityLook(d.loaded()); err != nil || !strings.HasPrefix(current.Key, "bootstrap-") {
+		t.Errorf("identity: %+v, %v", current, err)
 	}
 }
 

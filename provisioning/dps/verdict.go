@@ -54,7 +54,9 @@ func refuse(e *ServiceError, id string) error {
 	case 404:
 		return fault.AskOperator(e, fmt.Sprintf("create the enrollment for registration ID %s, and check id_scope", id))
 	}
-	return fault.As(fault.Permanent, e)
+	// "Certificate issuance" documents P-384 only; what a policy accepts is the service's to say.
+	return fault.As(fault.Permanent, fault.AskOperator(e,
+		"hold the request against what the enrollment's certificate policy accepts: keys.algorithm, provisioning.dps.api_version"))
 }
 
 // turnedAway explains a connection that the service did not accept.
