@@ -7,13 +7,12 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
-	"net/url"
 	"strconv"
-	"strings"
 	"time"
 
 	"github.com/devid-agent/devid-agent/fault"
 	"github.com/devid-agent/devid-agent/identity"
+	"github.com/devid-agent/devid-agent/internal/mqtt"
 )
 
 const (
@@ -31,20 +30,11 @@ type answer struct {
 
 // parseAnswer reads $dps/registrations/res/{status}/?$rid={rid}&retry-after={seconds}, with parameters in any order.
 func parseAnswer(topic string, body []byte) (answer, bool) {
-	rest, ok := strings.CutPrefix(topic, answerPrefix)
+	status, query, ok := mqtt.ParseResponse(topic, answerPrefix)
 	if !ok {
 		return answer{}, false
 	}
-	code, query, _ := strings.Cut(rest, "/")
-	status, err := strconv.Atoi(code)
-	if err != nil || status < 100 || status > 599 {
-		return answer{}, false
-	}
-	values, err := url.ParseQuery(strings.TrimPrefix(query, "?"))
-	if err != nil {
-		return answer{}, false
-	}
-	return answer{status: status, rid: values.Get("$rid"), after: seconds(values.Get("retry-after")), body: body}, true
+	return answer{status: status, rid: query.Get("$rid"), after: seconds(query.Get("retry-after")), body: body}, true
 }
 
 // seconds reads a retry-after. What makes no sense is none, and a day is the most that it can mean.

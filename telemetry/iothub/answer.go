@@ -8,11 +8,11 @@ import (
 	"encoding/pem"
 	"errors"
 	"fmt"
-	"net/url"
-	"strconv"
 	"strings"
 	"sync"
 	"time"
+
+	"github.com/devid-agent/devid-agent/internal/mqtt"
 )
 
 // The topics of certificate management. The documentation of Microsoft Learn prints some of them in the singular; the
@@ -32,20 +32,11 @@ type answer struct {
 
 // parseAnswer reads $iothub/credentials/res/{status}/?$rid={rid}, with parameters in any order and of any number.
 func parseAnswer(topic string, body []byte) (answer, bool) {
-	rest, ok := strings.CutPrefix(topic, answerPrefix)
-	if !ok {
+	status, query, ok := mqtt.ParseResponse(topic, answerPrefix)
+	if !ok || query.Get("$rid") == "" {
 		return answer{}, false
 	}
-	code, query, _ := strings.Cut(rest, "/")
-	status, err := strconv.Atoi(code)
-	if err != nil || status < 100 || status > 599 {
-		return answer{}, false
-	}
-	values, err := url.ParseQuery(strings.TrimPrefix(query, "?"))
-	if err != nil || values.Get("$rid") == "" {
-		return answer{}, false
-	}
-	return answer{status: status, rid: values.Get("$rid"), body: body}, true
+	return answer{status: status, rid: query.Get("$rid"), body: body}, true
 }
 
 // ServiceError is what the hub says of a certificate request that it does not fulfil.
