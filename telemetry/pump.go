@@ -159,7 +159,7 @@ func (p *Pump) send(ctx context.Context, batch []spool.Record) error {
 func (p *Pump) connect(ctx context.Context) error {
 	id := p.who()
 	if id == nil {
-		p.wait(ctx, time.Second, nil) // the first identity arrives by Switch; Current is looked at besides
+		p.wait(ctx, time.Hour, nil) // the first identity arrives by Switch
 		return nil
 	}
 	if wait := time.Until(p.next); wait > 0 {

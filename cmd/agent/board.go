@@ -114,19 +114,30 @@ func (b *board) write(s *status) error {
 
 // alive is the watchdog's ping, unless a loop should have turned long ago.
 func (b *board) alive(now time.Time) []string {
-	const grace = time.Minute
 	b.mu.Lock()
 	d := b.shown
 	b.mu.Unlock()
-	if d != nil {
-		for name, turn := range map[string]time.Time{"pump": d.pump.Report().Turn, "renew": d.renewer.Report().Turn} {
-			if !turn.IsZero() && now.After(turn.Add(grace)) {
-				b.log.Error("a loop hangs, the watchdog is not fed", "loop", name, "due", turn)
-				return nil
-			}
-		}
+	if d == nil {
+		return []string{"WATCHDOG=1"}
+	}
+	loop := hung(map[string]time.Time{"pump": d.pump.Report().Turn, "renew": d.renewer.Report().Turn}, now)
+	if loop != "" {
+		b.log.Error("a loop hangs, the watchdog is not fed", "loop", loop)
+		return nil
 	}
 	return []string{"WATCHDOG=1"}
+}
+
+// hung names a loop that should have turned long before now; "" when all turn. A zero time is a loop that has not
+// begun.
+func hung(turns map[string]time.Time, now time.Time) string {
+	const grace = time.Minute
+	for name, turn := range turns {
+		if !turn.IsZero() && now.After(turn.Add(grace)) {
+			return name
+		}
+	}
+	return ""
 }
 
 // status is everything, now.
