@@ -16,12 +16,15 @@ import (
 )
 
 func runCommand(ctx context.Context, o options, _ io.Writer) error {
+	asked := make(chan os.Signal, 1)
+	signal.Notify(asked, syscall.SIGUSR1) // before anybody can know this process by the lock
+	defer signal.Stop(asked)
 	a, err := prepare(o)
 	if err != nil {
 		return err
 	}
 	defer a.close()
-	forwardSignal(ctx, a)
+	go forwardSignal(ctx, asked, a.renewals)
 	a.log.Info("agent starts", "version", version(), "device", a.config.Device.ID, "waiting", a.spool.Stats().Depth)
 	err = a.run(ctx)
 	if ctx.Err() != nil {
@@ -40,23 +43,18 @@ func prepare(o options) (*agent, error) {
 }
 
 // forwardSignal makes SIGUSR1 ask for a renewal: that is how the renew command reaches a running agent.
-func forwardSignal(ctx context.Context, a *agent) {
-	asked := make(chan os.Signal, 1)
-	signal.Notify(asked, syscall.SIGUSR1)
-	go func() {
-		defer signal.Stop(asked)
-		for {
-			select {
-			case <-ctx.Done():
-				return
-			case <-asked:
-				select {
-				case a.renewals <- struct{}{}:
-				default: // one is waiting already
-				}
-			}
+func forwardSignal(ctx context.Context, asked <-chan os.Signal, renewals chan<- struct{}) {
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-asked:
 		}
-	}()
+		select {
+		case renewals <- struct{}{}:
+		default: // one is waiting already
+		}
+	}
 }
 
 // outcome is what enroll and renew print.
@@ -98,6 +96,8 @@ func renewCommand(ctx context.Context, o options, out io.Writer) error {
 // once does one thing with the device, in a process of its own: the pump runs, because proving an identity is
 // connecting as it.
 func once(ctx context.Context, o options, out io.Writer, done string, work func(context.Context, *device) error) error {
+	signal.Ignore(syscall.SIGUSR1) // somebody else's renew may take us for the agent
+	defer signal.Reset(syscall.SIGUSR1)
 	a, err := prepare(o)
 	if err != nil {
 		return err

@@ -98,6 +98,16 @@ func (d *desk) loaded() *Config {
 	return c
 }
 
+func TestAChipThatTakesItsTimeIsWaitedFor(t *testing.T) {
+	d := newDesk(t, sim.Temper{}, "")
+	d.tpm.Slow(200 * time.Millisecond)
+	d.append(azure(d.cloud))
+	d.streams()
+	if code, out, errOut := d.command("renew"); code != 0 || !strings.Contains(out, "generation 2,") {
+		t.Errorf("renew: %d %s%s", code, out, errOut)
+	}
+}
+
 func TestEachAlgorithmServesTheWholeWay(t *testing.T) {
 	for _, algorithm := range keys.Algorithms {
 		t.Run(string(algorithm), func(t *testing.T) {
