@@ -41,10 +41,17 @@ func (id *Identity) Leaf() *x509.Certificate { return id.Chain[0] }
 func (id *Identity) Signer() crypto.Signer { return id.signer }
 
 // Certificate is the identity as TLS presents it: the whole chain and the key in hardware.
-func (id *Identity) Certificate() tls.Certificate {
-	c := tls.Certificate{PrivateKey: id.signer, Leaf: id.Leaf()}
-	for _, x := range id.Chain {
+func (id *Identity) Certificate() tls.Certificate { return Certificate(id.Chain, id.signer) }
+
+// Certificate is chain, leaf first, and its key as TLS presents them. A key that cannot make every signature that its
+// kind is known for says so through SignatureSchemes, and TLS is held to that.
+func Certificate(chain []*x509.Certificate, key crypto.Signer) tls.Certificate {
+	c := tls.Certificate{PrivateKey: key, Leaf: chain[0]}
+	for _, x := range chain {
 		c.Certificate = append(c.Certificate, x.Raw)
+	}
+	if limited, ok := key.(interface{ SignatureSchemes() []tls.SignatureScheme }); ok {
+		c.SupportedSignatureAlgorithms = limited.SignatureSchemes()
 	}
 	return c
 }

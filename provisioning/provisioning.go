@@ -56,11 +56,7 @@ func (c composed) Enroll(ctx context.Context, r Request) (identity.Grant, error)
 	if err != nil {
 		return identity.Grant{}, fmt.Errorf("issue certificate: %w", err)
 	}
-	cert := tls.Certificate{PrivateKey: r.Key, Leaf: chain[0]}
-	for _, x := range chain {
-		cert.Certificate = append(cert.Certificate, x.Raw)
-	}
-	assignment, err := c.assigner.Assign(ctx, cert)
+	assignment, err := c.assigner.Assign(ctx, identity.Certificate(chain, r.Key))
 	if err != nil {
 		return identity.Grant{}, fmt.Errorf("assign hub: %w", err)
 	}

@@ -127,12 +127,24 @@ func (p *Pump) turn(ctx context.Context) error {
 	if p.conn == nil {
 		return p.connect(ctx)
 	}
+	ready := p.Queue.Ready()
 	batch := p.Queue.Peek(p.Batch)
 	if len(batch) == 0 {
-		p.wait(ctx, time.Hour, p.Queue.Ready())
+		p.rest(ctx, ready)
 		return nil
 	}
 	return p.send(ctx, batch)
+}
+
+// rest waits until the queue is ready, which it was not when it handed out nothing. Where it was, the medium does not
+// give back what it holds, and a second is soon enough to ask again.
+func (p *Pump) rest(ctx context.Context, ready <-chan struct{}) {
+	select {
+	case <-ready:
+		p.wait(ctx, time.Second, nil)
+	default:
+		p.wait(ctx, time.Hour, ready)
+	}
 }
 
 func (p *Pump) send(ctx context.Context, batch []spool.Record) error {

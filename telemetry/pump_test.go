@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -326,6 +327,36 @@ func TestTwoAgentsWithOneIdentityDoNotFightAtFullSpeed(t *testing.T) {
 		if h.dials > 60 {
 			t.Errorf("%d dials in an hour", h.dials)
 		}
+	})
+}
+
+// barren says that it has something, and hands out nothing: a damaged medium.
+type barren struct{ asked atomic.Int64 }
+
+func (b *barren) Peek(int) []spool.Record { b.asked.Add(1); return nil }
+func (b *barren) Ack(uint64) error        { return nil }
+func (b *barren) Ready() <-chan struct{} {
+	ready := make(chan struct{})
+	close(ready)
+	return ready
+}
+
+func TestAQueueThatGivesNothingBackDoesNotMakeThePumpSpin(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		ctx, stop := context.WithCancel(t.Context())
+		q := &barren{}
+		p := telemetry.NewPump(telemetry.PumpConfig{
+			Queue: q, Dial: newHub(1).dial, Log: slog.New(slog.DiscardHandler),
+			Current: func() *identity.Identity { return generation(1) },
+		})
+		var wait sync.WaitGroup
+		wait.Go(func() { _ = p.Run(ctx) })
+		pass(time.Minute)
+		if n := q.asked.Load(); n < 30 || n > 70 {
+			t.Errorf("asked %d times in a minute", n)
+		}
+		stop()
+		wait.Wait()
 	})
 }
 

@@ -96,11 +96,7 @@ func bootstrapInTPM(ctx context.Context, config *Config, store keys.Store, certi
 	if public, ok := signer.Public().(interface{ Equal(crypto.PublicKey) bool }); !ok || !public.Equal(chain[0].PublicKey) {
 		return tls.Certificate{}, fault.AskOperator(errors.New("bootstrap: the certificate is for another key"), "put a certificate and its own key there")
 	}
-	cert := tls.Certificate{PrivateKey: signer, Leaf: chain[0]}
-	for _, c := range chain {
-		cert.Certificate = append(cert.Certificate, c.Raw)
-	}
-	return cert, nil
+	return identity.Certificate(chain, signer), nil
 }
 
 // bootstrapKeyName names the key of leaf in the identity of a device whose bootstrap certificate is the operational

@@ -101,12 +101,13 @@ func lasting(ctx context.Context, d time.Duration) (context.Context, context.Can
 	}
 }
 
-// topic is where r is published: its properties are in the name, percent-encoded. The stream and the sequence number
-// let the receiver drop what it has already.
+// topic is where r is published: its properties are in the name, percent-encoded. The message ID lets the receiver drop
+// what it has already; it has the reading's time in it, because a medium that lost its newest readings, and every trace
+// of them, makes the spool give their numbers again.
 func (c *Conn) topic(r spool.Record) string {
 	seq := strconv.FormatUint(r.Seq, 10)
 	bag := []string{
-		"%24.mid=" + escape(c.config.SpoolID+"-"+seq),
+		"%24.mid=" + escape(c.config.SpoolID+"-"+seq+"-"+strconv.FormatInt(r.Time.UnixNano(), 36)),
 		"%24.ct=" + escape("application/json"),
 		"%24.ce=utf-8",
 		"%24.ctime=" + escape(r.Time.UTC().Format("2006-01-02T15:04:05.000Z")),

@@ -29,7 +29,7 @@ const maxKeepAlive = 1177 * time.Second
 // except for SpoolID.
 type Config struct {
 	APIVersion string         // default 2025-08-01-preview, the first with certificate renewal
-	SpoolID    string         // makes message IDs unique: <spool id>-<sequence number>
+	SpoolID    string         // makes message IDs unique: <spool id>-<sequence number>-<time in ns, base 36>
 	Window     int            // messages in flight; default 16, the Receive Maximum that the hub announces in its MQTT 5 preview
 	KeepAlive  time.Duration  // default 4 min, at most 1177 s
 	Stall      time.Duration  // a session without an acknowledgement for so long is over; default 30 s

@@ -31,7 +31,7 @@ func TestReadingsArriveInOrderWithTheirProperties(t *testing.T) {
 			}
 		}
 		want := map[string]string{
-			"$.mid": "spool-1", "$.ct": "application/json", "$.ce": "utf-8", "$.ctime": batch[0].Time.UTC().Format("2006-01-02T15:04:05.000Z"),
+			"$.mid": "spool-1-" + strconv.FormatInt(batch[0].Time.UnixNano(), 36), "$.ct": "application/json", "$.ce": "utf-8", "$.ctime": batch[0].Time.UTC().Format("2006-01-02T15:04:05.000Z"),
 			"stream": batch[0].Stream, "seq": "1",
 		}
 		if len(got) != 100 || !maps.Equal(got[0].Properties, want) || got[0].QoS != 1 {

@@ -41,7 +41,6 @@ func (s *Spool) forget(seq uint64) (live uint64) {
 		h.close()
 		h.seq = seq + 1
 	}
-	s.skipDamage()
 	return seq - from - lost
 }
 

@@ -98,6 +98,16 @@ func TestAFullDiskIsToldAndLosesNothing(t *testing.T) {
 	waitAfterReopen(t, s, half+1, full+10)
 }
 
+// room is how many pages are free.
+func room(t *testing.T, dir string) uint64 {
+	t.Helper()
+	var st syscall.Statfs_t
+	if err := syscall.Statfs(dir, &st); err != nil {
+		t.Fatal(err)
+	}
+	return st.Bfree
+}
+
 func checkFull(t *testing.T, err error) {
 	t.Helper()
 	if !errors.Is(err, syscall.ENOSPC) || fault.Of(err) != fault.Operator || !strings.Contains(fault.Hint(err), "free some space") {
@@ -141,6 +151,52 @@ func testLimitedFile(t *testing.T) {
 	waitAfterReopen(t, s, 1, 200)
 }
 
+func TestWhatDidNotFitTakesNoRoom(t *testing.T) {
+	dir, ok := disk(t, "size=1m")
+	if !ok {
+		testLimitedFile(t)
+		return
+	}
+	s := open(t, dir, Limits{}, nil)
+	add(t, s, 1, 10)
+	fillDisk(t, dir)
+	if err := os.Truncate(filepath.Join(dir, "ballast"), 600<<10); err != nil {
+		t.Fatal(err)
+	}
+	for range 2 {
+		if _, err := s.Append(t.Context(), "s", make([]byte, 100<<10)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	before := room(t, dir)
+	for range 3 {
+		_, err := s.Append(t.Context(), "s", make([]byte, MaxBody))
+		checkFull(t, err)
+	}
+	if now := room(t, dir); now+2 < before {
+		t.Errorf("what did not fit took %d pages", before-now)
+	}
+}
+
+func TestALostCursorOnAFullDiskGetsItsRoomFromWhatWasAcknowledged(t *testing.T) {
+	dir, ok := disk(t, "size=1m")
+	if !ok {
+		testLimitedFile(t)
+		return
+	}
+	s := open(t, dir, Limits{SegmentBytes: 4 * page}, nil)
+	add(t, s, 1, 2000)
+	if err := errors.Join(s.Close(), os.Remove(filepath.Join(dir, cursorName))); err != nil {
+		t.Fatal(err)
+	}
+	s = open(t, dir, Limits{SegmentBytes: 4 * page}, nil)
+	fillDisk(t, dir)
+	if err := s.Ack(1900); err != nil {
+		t.Fatal(err)
+	}
+	waitAfterReopen(t, s, 1901, 2000)
+}
+
 func TestADiskThatIsFullFromTheStartIsToldAndTheSpoolBeginsLater(t *testing.T) {
 	dir, ok := disk(t, "size=64k")
 	if !ok {
@@ -159,87 +215,4 @@ func TestADiskThatIsFullFromTheStartIsToldAndTheSpoolBeginsLater(t *testing.T) {
 	release()
 	add(t, s, 1, 20)
 	waitAfterReopen(t, s, 1, 20)
-}
-
-func TestAReadOnlyDiskIsReadAndTold(t *testing.T) {
-	dir, ok := disk(t, "size=1m")
-	if !ok {
-		testReadOnlyDirectory(t)
-		return
-	}
-	s := open(t, dir, Limits{SegmentBytes: page}, nil)
-	add(t, s, 1, 300)
-	if err := s.Close(); err != nil {
-		t.Fatal(err)
-	}
-	remount(t, dir, syscall.MS_RDONLY)
-	s = open(t, dir, Limits{SegmentBytes: page}, nil)
-	want(t, s, 1, 300)
-	for range 3 {
-		_, err := s.Append(t.Context(), "s", body(301))
-		if !errors.Is(err, syscall.EROFS) || fault.Of(err) != fault.Operator || !strings.Contains(fault.Hint(err), "read-write") {
-			t.Fatalf("append: %v, hint %q", err, fault.Hint(err))
-		}
-	}
-	if err := s.Ack(100); !errors.Is(err, syscall.EROFS) || fault.Hint(err) == "" {
-		t.Fatalf("acknowledge: %v", err)
-	}
-	want(t, s, 101, 300) // it holds until the end of the process
-	want(t, open(t, dir, Limits{}, nil), 1, 300)
-
-	remount(t, dir, 0)
-	add(t, s, 301, 320)
-	if err := s.Ack(150); err != nil {
-		t.Fatal(err)
-	}
-	waitAfterReopen(t, s, 151, 320)
-}
-
-func remount(t *testing.T, dir string, flags uintptr) {
-	t.Helper()
-	if err := syscall.Mount("spooltest", dir, "tmpfs", syscall.MS_REMOUNT|flags, "size=1m"); err != nil {
-		t.Fatal(err)
-	}
-}
-
-// testReadOnlyDirectory is what a user who cannot mount can see of a disk that cannot be written.
-func testReadOnlyDirectory(t *testing.T) {
-	dir := t.TempDir()
-	add(t, open(t, dir, Limits{}, nil), 1, 30)
-	if err := os.Chmod(dir, 0o500); err != nil {
-		t.Fatal(err)
-	}
-	defer os.Chmod(dir, 0o700)
-	s := open(t, dir, Limits{}, nil)
-	want(t, s, 1, 30)
-	if _, err := s.Append(t.Context(), "s", body(31)); fault.Of(err) != fault.Operator {
-		t.Fatalf("append: %v", err)
-	}
-	if err := os.Chmod(dir, 0o700); err != nil {
-		t.Fatal(err)
-	}
-	add(t, s, 31, 40)
-	waitAfterReopen(t, s, 1, 40)
-}
-
-func TestWithoutFileDescriptorsNothingCountsAsDamaged(t *testing.T) {
-	dir := t.TempDir()
-	add(t, open(t, dir, Limits{SegmentBytes: page}, nil), 1, 300)
-	s := open(t, dir, Limits{}, nil)
-	var was syscall.Rlimit
-	if err := syscall.Getrlimit(syscall.RLIMIT_NOFILE, &was); err != nil {
-		t.Fatal(err)
-	}
-	if err := syscall.Setrlimit(syscall.RLIMIT_NOFILE, &syscall.Rlimit{Cur: 0, Max: was.Max}); err != nil {
-		t.Fatal(err)
-	}
-	got := s.Peek(10)
-	_, err := Open(dir, Limits{}, nil)
-	if e := syscall.Setrlimit(syscall.RLIMIT_NOFILE, &was); e != nil {
-		t.Fatal(e)
-	}
-	if len(got) != 0 || !errors.Is(err, syscall.EMFILE) {
-		t.Errorf("%d readings, Open = %v", len(got), err)
-	}
-	want(t, s, 1, 300)
 }

@@ -16,6 +16,7 @@ func FuzzScan(f *testing.F) {
 		whole = k.appendFrame(whole, Record{Seq: seq + 1, Time: time.Unix(0, 1), Stream: "s", Body: body(int(seq))})
 	}
 	f.Add([]byte{}, uint64(1), uint64(10))
+	f.Add([]byte{1, 2, 3}, uint64(1), uint64(10))
 	f.Add(whole, uint64(1), uint64(6))
 	f.Add(whole, uint64(3), uint64(4))
 	f.Add(whole[:len(whole)-1], uint64(1), uint64(6))

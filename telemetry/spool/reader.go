@@ -123,7 +123,8 @@ type empty struct{}
 
 func (empty) ReadAt(b []byte, _ int64) (int, error) { clear(b); return len(b), nil }
 
-// leave goes on to the next segment. Numbers that this one should have held are lost.
+// leave goes on to the next segment. Numbers that this one should have held are lost: they are counted at once, and
+// put behind with the next reading that is acknowledged.
 func (s *Spool) leave() {
 	h := &s.head
 	end := s.endOf(h.seg)
@@ -131,15 +132,6 @@ func (s *Spool) leave() {
 	h.seq = end
 	if end < s.at.next {
 		h.close()
-	}
-	s.skipDamage()
-}
-
-// skipDamage passes over lost numbers that nobody stands before. The caller holds mu.
-func (s *Spool) skipDamage() {
-	if h := &s.head; len(h.window) == 0 {
-		s.at.damaged += h.seq - 1 - s.at.acked
-		s.at.acked = h.seq - 1
 	}
 }
 

@@ -19,7 +19,7 @@ const MaxBody = 255 << 10
 const maxStream = 64
 
 // ErrStream is in the error of Append for a stream name that is not 1 to 64 of a-z A-Z 0-9 - _ .
-var ErrStream = errors.New("a stream is named by 1 to 64 of a-z A-Z 0-9 - _ .")
+var ErrStream = errors.New("a stream is named by 1 to 64 of - _ . 0-9 A-Z a-z")
 
 // ErrTooLarge is in the error of Append for a body longer than MaxBody.
 var ErrTooLarge = errors.New("the body is longer than a hub takes")

@@ -146,6 +146,27 @@ func TestALostCursorOnlyCostsRepeats(t *testing.T) {
 	want(t, open(t, dir, Limits{}, nil), 51, 52)
 }
 
+func TestALostCursorIsToldByTheSegmentsThatAreLeft(t *testing.T) {
+	dir := t.TempDir()
+	s := open(t, dir, Limits{SegmentBytes: page}, nil)
+	add(t, s, 1, 500)
+	if err := s.Ack(400); err != nil {
+		t.Fatal(err)
+	}
+	first, _ := parseName(segments(snapshot(t, dir))[0])
+	if first < 200 {
+		t.Fatalf("acknowledged segments are kept from %d on", first)
+	}
+	if err := os.Remove(filepath.Join(dir, cursorName)); err != nil {
+		t.Fatal(err)
+	}
+	again := open(t, dir, Limits{}, nil)
+	want(t, again, int(first), 500)
+	if st := again.Stats(); st.Damaged != 0 || st.Acked != first-1 {
+		t.Errorf("%+v", st)
+	}
+}
+
 func TestOpenChangesNothing(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "spool")
 	open(t, dir, Limits{}, nil).Peek(1)
@@ -192,38 +213,6 @@ func restore(t testing.TB, dir string, files map[string][]byte) {
 	}
 }
 
-func TestReadyIsClosedExactlyWhileSomethingWaits(t *testing.T) {
-	dir := t.TempDir()
-	s := open(t, dir, Limits{}, nil)
-	empty := s.Ready()
-	if closed(empty) {
-		t.Fatal("ready although nothing waits")
-	}
-	add(t, s, 1, 2)
-	if !closed(empty) || !closed(s.Ready()) {
-		t.Error("not ready although two readings wait")
-	}
-	if err := s.Ack(1); err != nil || !closed(s.Ready()) {
-		t.Errorf("not ready although one reading waits: %v", err)
-	}
-	if err := s.Ack(2); err != nil || closed(s.Ready()) {
-		t.Errorf("ready although nothing waits: %v", err)
-	}
-	add(t, s, 3, 3)
-	if !closed(open(t, dir, Limits{}, nil).Ready()) {
-		t.Error("not ready after a restart although a reading waits")
-	}
-}
-
-func closed(c <-chan struct{}) bool {
-	select {
-	case <-c:
-		return true
-	default:
-		return false
-	}
-}
-
 func TestWhatCanNeverBeSentIsRefusedAtTheDoor(t *testing.T) {
 	s := open(t, t.TempDir(), Limits{}, nil)
 	for _, stream := range []string{"", "a b", "a/b", "ä", strings.Repeat("x", 65), "a\x00"} {
@@ -243,93 +232,6 @@ func TestWhatCanNeverBeSentIsRefusedAtTheDoor(t *testing.T) {
 	if got := s.Peek(1); len(got) != 1 || len(got[0].Body) != MaxBody {
 		t.Error("the largest body did not come back")
 	}
-}
-
-func TestABacklogLargerThanMemoryComesBackInOrder(t *testing.T) {
-	dir := t.TempDir()
-	s := open(t, dir, Limits{SegmentBytes: 256 << 10}, nil)
-	big := bytes.Repeat([]byte("0123456789abcdef"), 1000)
-	for i := range 400 { // 6.4 MB
-		if _, err := s.Append(t.Context(), "s", append([]byte(fmt.Sprint(i+1, " ")), big...)); err != nil {
-			t.Fatal(err)
-		}
-	}
-	for next := uint64(1); next <= 400; {
-		got := s.Peek(1000)
-		if len(got) == 0 || s.Stats().Depth != 401-next {
-			t.Fatalf("a peek of %d readings at %d: %+v", len(got), next, s.Stats())
-		}
-		held := 0
-		for _, r := range got {
-			if r.Seq != next || !bytes.HasPrefix(r.Body, fmt.Appendf(nil, "%d 0123", next)) {
-				t.Fatalf("reading %d came as %d %.20q", next, r.Seq, r.Body)
-			}
-			next++
-			held += len(r.Body)
-		}
-		if held > windowBytes+chunk {
-			t.Fatalf("%d bytes in memory", held)
-		}
-		if err := s.Ack(next - 1); err != nil {
-			t.Fatal(err)
-		}
-		if next > 200 {
-			s = open(t, dir, Limits{}, nil)
-		}
-	}
-}
-
-func TestOverTheLimitTheOldestGoAndAreCounted(t *testing.T) {
-	dir := t.TempDir()
-	l := Limits{MaxBytes: 64 << 10, SegmentBytes: 8 << 10}
-	s := open(t, dir, l, nil)
-	add(t, s, 1, 2000)
-	st := s.Stats()
-	if st.Dropped == 0 || st.Bytes > l.MaxBytes || st.Damaged != 0 {
-		t.Fatalf("%+v", st)
-	}
-	want(t, s, int(st.Dropped)+1, 2000)
-	again := open(t, dir, l, nil)
-	want(t, again, int(st.Dropped)+1, 2000)
-	if again.Stats().Dropped != st.Dropped {
-		t.Errorf("%d dropped became %d", st.Dropped, again.Stats().Dropped)
-	}
-	if err := again.Ack(2000); err != nil {
-		t.Fatal(err)
-	}
-	add(t, again, 2001, 2050)
-	want(t, again, 2001, 2050)
-}
-
-func TestACancelledAppendPromisesNothingAndHoldsUpNobody(t *testing.T) {
-	s := open(t, t.TempDir(), Limits{}, nil)
-	s.turn <- struct{}{} // the medium is busy
-	ctx, cancel := context.WithCancel(t.Context())
-	result := make(chan error)
-	go func() { _, err := s.Append(ctx, "s", []byte("cancelled")); result <- err }()
-	cancel()
-	if err := <-result; !errors.Is(err, context.Canceled) {
-		t.Fatal(err)
-	}
-	<-s.turn
-	add(t, s, 1, 3)
-	want(t, s, 1, 3)
-	if _, err := s.Append(ctx, "s", nil); !errors.Is(err, context.Canceled) {
-		t.Errorf("append with a cancelled context: %v", err)
-	}
-}
-
-func TestAClosedSpoolTakesNothing(t *testing.T) {
-	dir := t.TempDir()
-	s := open(t, dir, Limits{}, nil)
-	add(t, s, 1, 5)
-	if err := errors.Join(s.Ack(2), s.Close()); err != nil {
-		t.Fatal(err)
-	}
-	if _, err := s.Append(t.Context(), "s", nil); !errors.Is(err, os.ErrClosed) {
-		t.Errorf("append to a closed spool: %v", err)
-	}
-	want(t, open(t, dir, Limits{}, nil), 3, 5)
 }
 
 func TestAnotherFormatIsLeftAlone(t *testing.T) {
