@@ -210,12 +210,20 @@ func TestDamageIsNotAbsence(t *testing.T) {
 	}
 }
 
-func TestALostKeyAsksForAPerson(t *testing.T) {
+func TestALostKeyLeadsToANewIdentityAndNotToACrashLoop(t *testing.T) {
 	dir, ks, a := t.TempDir(), keystest.NewStore(keys.ECDSAP256), newAuthority(t)
 	advance(t, open(t, dir, ks), a)
-	_, err := identity.Open(t.Context(), dir, keystest.NewStore(keys.ECDSAP256), nil)
-	if fault.Of(err) != fault.Operator || !errors.Is(err, keys.ErrNotFound) || !strings.Contains(fault.Hint(err), "enrolls again") {
-		t.Errorf("Open with another TPM: %v (%v), hint %q", err, fault.Of(err), fault.Hint(err))
+	other := keystest.NewStore(keys.ECDSAP256)
+	s := open(t, dir, other)
+	if s.Current() != nil || !errors.Is(s.Lost(), keys.ErrNotFound) {
+		t.Fatalf("with another TPM the device is %v, lost: %v", s.Current(), s.Lost())
+	}
+	if back := open(t, dir, ks); back.Current() == nil || back.Lost() != nil {
+		t.Error("with its own TPM again the device is nobody")
+	}
+	s = open(t, dir, other)
+	if id := advance(t, s, a); id.Generation != 2 || s.Lost() != nil {
+		t.Errorf("the next identity is generation %d, lost: %v", id.Generation, s.Lost())
 	}
 }
 

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"slices"
 	"strconv"
 	"strings"
 	"sync/atomic"
@@ -34,6 +35,13 @@ type Store struct {
 	current atomic.Pointer[Identity]
 	pending atomic.Pointer[Identity]
 	highest uint64 // generation given so far
+	lost    []loss
+}
+
+// loss is an identity whose key the hardware does not give back.
+type loss struct {
+	id  *Identity
+	why error
 }
 
 // Open loads both identities from the directory at path, opens their keys in ks and sweeps the keys that neither
@@ -106,8 +114,9 @@ func Look(path string) (current, pending *Identity, err error) {
 	return current, pending, nil
 }
 
-// openKeys gives the identities their signers. An identity whose key somebody else keeps, and has taken away, is
-// none: the device enrolls again with what it was given instead.
+// openKeys gives the identities their signers. An identity whose key is gone for good is none: the device enrolls
+// again with what it has. What was its own is kept until that has succeeded: a board may only have been plugged into
+// the wrong TPM.
 func (s *Store) openKeys(ctx context.Context) error {
 	for _, at := range []*atomic.Pointer[Identity]{&s.current, &s.pending} {
 		id := at.Load()
@@ -115,13 +124,10 @@ func (s *Store) openKeys(ctx context.Context) error {
 			continue
 		}
 		err := id.openKey(ctx, s.keys)
-		if errors.Is(err, keys.ErrNotFound) && !ours(id.Key) {
+		if errors.Is(err, keys.ErrNotFound) || errors.Is(err, keys.ErrGone) {
+			s.lost = append(s.lost, loss{id, err})
 			at.Store(nil)
 			continue
-		}
-		if errors.Is(err, keys.ErrNotFound) {
-			err = fault.AskOperator(err, "the hardware does not hold the key of this identity any more (TPM cleared or replaced?): move "+
-				s.dir.Path()+" away and the device enrolls again")
 		}
 		if err != nil {
 			return fmt.Errorf("generation %d: %w", id.Generation, err)
@@ -147,6 +153,15 @@ func (s *Store) Current() *Identity { return s.current.Load() }
 
 // Pending is the identity that was granted and is not yet proven, nil where there is none.
 func (s *Store) Pending() *Identity { return s.pending.Load() }
+
+// Lost says which identities were found without their key, or nil. They are forgotten at the next Promote.
+func (s *Store) Lost() error {
+	var all []error
+	for _, l := range s.lost {
+		all = append(all, fmt.Errorf("the key of generation %d is gone: %w", l.id.Generation, l.why))
+	}
+	return errors.Join(all...)
+}
 
 // NextKey returns the key for the next generation: a fresh one, or the one that an interrupted attempt made.
 func (s *Store) NextKey(ctx context.Context) (name string, key crypto.Signer, err error) {
@@ -198,6 +213,7 @@ func (s *Store) Promote() error {
 	// A cut from here on leaves the old key without an identity: Sweep destroys it.
 	s.current.Store(id)
 	s.pending.Store(nil)
+	s.lost = nil
 	return nil
 }
 
@@ -238,5 +254,5 @@ func (s *Store) named(key string) bool {
 			return true
 		}
 	}
-	return false
+	return slices.ContainsFunc(s.lost, func(l loss) bool { return l.id.Key == key })
 }

@@ -13,6 +13,8 @@ import (
 var (
 	ErrExists   = errors.New("key exists already")
 	ErrNotFound = errors.New("key not found")
+	// ErrGone says that no try will bring the key back: a new one has to be made, and certified from the beginning.
+	ErrGone = errors.New("the hardware that held the key has been cleared or replaced")
 )
 
 // Store keeps private keys by name. A name is 1 to 64 of the characters a-z, 0-9, '-', '_' and '.', and does not
@@ -39,6 +41,8 @@ type Facts struct {
 	Attributes []string `json:"attributes"` // as the hardware reads them back, in its own words
 	Export     string   `json:"export"`     // what the hardware answered when asked to give the key away
 	Refused    bool     `json:"refused"`    // the export was refused
+	// Padding is who pads an RSA-PSS signature; empty where no padding is needed.
+	Padding string `json:"padding,omitempty"`
 }
 
 // Inspector is a store that can be asked about a key. It is found by type assertion.

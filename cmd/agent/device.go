@@ -5,6 +5,7 @@ import (
 	"context"
 	"crypto"
 	"crypto/x509"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -28,6 +29,9 @@ func (a *agent) newDevice(ctx context.Context) (*device, error) {
 	ids, err := identity.Open(ctx, identityDir(a.config), way.keys, a.world.step)
 	if err != nil {
 		return nil, err
+	}
+	if lost := ids.Lost(); lost != nil {
+		a.part("identity").Error("the identity is lost, enrolling again", "err", lost, "hint", fault.Hint(lost))
 	}
 	d := &device{identities: ids}
 	dial, err := a.hubDial()
@@ -61,9 +65,20 @@ func (a *agent) hubDial() (telemetry.Dial, error) {
 		Roots: roots, Dial: a.world.dial, SpoolID: a.spool.ID(), UserAgent: userAgent(), Log: a.part("hub"),
 	})
 	if a.world.step == nil {
-		return hub.Dial, nil
+		return withKey(hub.Dial), nil
 	}
-	return steppedDial(hub.Dial, a.world.step), nil
+	return steppedDial(withKey(hub.Dial), a.world.step), nil
+}
+
+// withKey is dial, where an identity whose key is gone is as good as refused: the way back is the same.
+func withKey(dial telemetry.Dial) telemetry.Dial {
+	return func(ctx context.Context, id *identity.Identity) (telemetry.Conn, error) {
+		conn, err := dial(ctx, id)
+		if errors.Is(err, keys.ErrGone) {
+			err = fault.As(fault.Of(err), fmt.Errorf("%w: %w", telemetry.ErrRefused, err))
+		}
+		return conn, err
+	}
 }
 
 // way is how a device without an identity gets its first one.

@@ -37,6 +37,7 @@ type gateway struct {
 	mu       sync.Mutex
 	promised map[uint64]string // readings that Append has promised, by number
 	readings int
+	lost     error // an identity that a boot found without its key
 }
 
 const gatewayID = "gateway-0042"
@@ -145,6 +146,9 @@ func (g *gateway) start(p *power, plant planted) *boot {
 			b.err = err
 			return
 		}
+		g.mu.Lock()
+		g.lost = errors.Join(g.lost, d.identities.Lost())
+		g.mu.Unlock()
 		if plant != nil {
 			plant(g, d)
 		}
@@ -223,6 +227,9 @@ func (g *gateway) audit() []string {
 		if got[seq] != body {
 			bad("reading %d was promised as %s, and the cloud has %q", seq, body, got[seq])
 		}
+	}
+	if g.lost != nil {
+		bad("an identity was lost: %v", g.lost)
 	}
 	if !g.cloud.Online(gatewayID) {
 		bad("the device is not connected")
