@@ -27,8 +27,9 @@ demo: need-demo ## the main job, on a real TPM implementation and the simulated 
 test: need-test lint ## everything that must always pass
 	$(GO) test ./...
 
-race: need-race ## the tests where goroutines meet, with the race detector
-	CGO_ENABLED=1 $(GO) test -race ./fault ./keys/... ./identity ./telemetry/... ./internal/mqtt ./provisioning/... ./renew ./sim
+race: need-race need-test ## the tests where goroutines meet, with the race detector
+	CGO_ENABLED=1 $(GO) test -race ./fault ./keys/... ./identity ./telemetry/... ./internal/mqtt ./provisioning/... ./renew ./sim ./tpm/...
+	CGO_ENABLED=1 $(GO) test -race -skip 'Matrix|Mosquitto' ./cmd/agent
 
 lint: ## gofmt, go vet, staticcheck
 	@unformatted=$$(gofmt -l $$(git ls-files '*.go')); test -z "$$unformatted" || { echo "gofmt would change: $$unformatted"; exit 1; }
