@@ -27,8 +27,9 @@ type Config struct {
 	First provisioning.Enroller
 	// FirstKey names the key that First's certificate is for; "" is a fresh one for each generation.
 	FirstKey string
-	// Renew enrolls with the identity in force; nil leaves that to First.
-	Renew provisioning.Enroller
+	// Renew enrolls with the identity in force; nil leaves that to First. RenewKey is to it what FirstKey is to First.
+	Renew    provisioning.Enroller
+	RenewKey string
 	// Prove returns once the hub has accepted the identity and telemetry goes on as it. An error that is not
 	// Transient says that the hub refused, and that telemetry goes on as before.
 	Prove func(ctx context.Context, id *identity.Identity) error
@@ -220,7 +221,7 @@ func (r *Renewer) way(now time.Time) (e provisioning.Enroller, fixedKey string) 
 		r.Log.Warn("renewal keeps failing and the certificate is about to expire: enrolling from the beginning", "identity", cur)
 		return r.First, r.FirstKey
 	}
-	return r.Renew, ""
+	return r.Renew, r.RenewKey
 }
 
 func (r *Renewer) key(ctx context.Context, fixed string) (string, crypto.Signer, error) {

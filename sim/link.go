@@ -27,6 +27,7 @@ type service struct {
 	host   string
 	limit  int // of a packet
 	accept func(*link, *connect) (handler, error)
+	serve  func(*link) // the whole connection of a service that does not speak MQTT
 }
 
 // handler is the service's side of one accepted connection. An error of any method ends the connection.
@@ -74,6 +75,10 @@ func (l *link) kill() {
 
 func (l *link) run() {
 	defer l.forget()
+	if l.service.serve != nil {
+		l.service.serve(l)
+		return
+	}
 	l.raw.SetDeadline(time.Now().Add(greeting))
 	if err := l.tls.Handshake(); err != nil {
 		l.refused(fmt.Errorf("TLS handshake: %w", err))

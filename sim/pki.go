@@ -112,7 +112,7 @@ func (p *pki) newServer(useECDSA bool) error {
 		NotAfter:     root.cert.NotAfter,
 		KeyUsage:     x509.KeyUsageDigitalSignature,
 		ExtKeyUsage:  []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth},
-		DNSNames:     []string{DPSHost, HubHost, "localhost"},
+		DNSNames:     []string{DPSHost, HubHost, ESTHost, "localhost"},
 		IPAddresses:  []net.IP{net.IPv4(127, 0, 0, 1)},
 	}
 	leaf, err := sign(template, root, key.Public())

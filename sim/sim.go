@@ -56,6 +56,8 @@ type Cloud struct {
 	running   sync.WaitGroup
 	listeners map[*service]net.Listener
 	dps, hub  *service
+	est       *service
+	estCA     *estCA
 }
 
 // New makes a cloud without listeners: it is reached through Dial only, also inside a testing/synctest bubble.
@@ -73,10 +75,14 @@ func New(t Temper, policy ...func(*Policy)) (*Cloud, error) {
 	}
 	c.dps = &service{name: "dps", host: DPSHost, limit: dpsLimit, accept: c.acceptDPS}
 	c.hub = &service{name: "hub", host: HubHost, limit: hubLimit, accept: c.acceptHub}
+	c.est = &service{name: "est", host: ESTHost, serve: c.serveEST}
 	c.SetTemper(t)
 	c.SetPolicy(policy...)
 	var err error
 	if c.pki, err = newPKI(c.policy.ECDSAServer); err != nil {
+		return nil, fmt.Errorf("make the certificate authorities: %w", err)
+	}
+	if c.estCA, err = newESTCA(); err != nil {
 		return nil, fmt.Errorf("make the certificate authorities: %w", err)
 	}
 	c.Enroll(Enrollment{CA: c.pki.factory.root.cert})
@@ -89,7 +95,7 @@ func Start(ctx context.Context, t Temper, policy ...func(*Policy)) (*Cloud, erro
 	if err != nil {
 		return nil, err
 	}
-	for _, s := range []*service{c.dps, c.hub} {
+	for _, s := range []*service{c.dps, c.hub, c.est} {
 		if err := c.listen(ctx, s); err != nil {
 			return nil, errors.Join(err, c.Close())
 		}
@@ -194,7 +200,7 @@ func (c *Cloud) find(address string) (*service, error) {
 	if err != nil {
 		return nil, err
 	}
-	for _, s := range []*service{c.dps, c.hub} {
+	for _, s := range []*service{c.dps, c.hub, c.est} {
 		if host == s.host || address == c.addr(s) {
 			return s, nil
 		}

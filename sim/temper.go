@@ -35,6 +35,8 @@ type Temper struct {
 	OldCert    OldCert       // when the certificates before the newest stop working
 	OmitInfo   bool          // error answers lack "info" instead of carrying null: a preview of azure-sdk-for-c needs that
 
+	EST ESTTemper // of the EST server alone
+
 	// Fault, where not nil, is asked last at every point. n counts how often the device came there, from 1.
 	// ErrDrop ends the session, ErrSilent says nothing, *Refusal is the answer, nil lets things go on.
 	Fault func(point Point, device string, n int) error

@@ -16,8 +16,13 @@ import (
 type blob struct {
 	parent  tpm2.TPMHandle
 	public  tpm2.TPMTPublic
-	private []byte // TPM2B_PRIVATE without its length
+	private []byte // TPM2B_PRIVATE without its length; nil for a key that only its handle names
 
+	rsaParent bool // the parent is the RSA storage root key, not the ECC one
+	locked    bool // the key has a password
+	doubtful  bool // nobody says whether it has one
+
+	name      tpm2.TPM2BName   // of public
 	key       crypto.PublicKey // as public says it
 	algorithm keys.Algorithm
 }
@@ -32,7 +37,11 @@ func newBlob(parent tpm2.TPMHandle, public tpm2.TPM2BPublic, private tpm2.TPM2BP
 	if err != nil {
 		return blob{}, fmt.Errorf("public area: %w", err)
 	}
-	return blob{parent: parent, public: *area, private: private.Buffer, key: key, algorithm: algorithm}, nil
+	name, err := tpm2.ObjectName(area)
+	if err != nil {
+		return blob{}, fmt.Errorf("public area: %w", err)
+	}
+	return blob{parent: parent, public: *area, private: private.Buffer, name: *name, key: key, algorithm: algorithm}, nil
 }
 
 const pemType = "TSS2 PRIVATE KEY"
@@ -41,6 +50,9 @@ var loadableKey = asn1.ObjectIdentifier{2, 23, 133, 10, 1, 3}
 
 // emptyAuth is [0] EXPLICIT BOOLEAN TRUE.
 var emptyAuth = []byte{0xA0, 3, asn1.TagBoolean, 1, 0xFF}
+
+// hasAuth is what openssl writes in its place.
+var hasAuth = []byte{0xA0, 3, asn1.TagBoolean, 1, 0}
 
 // isTrue reads an explicitly tagged BOOLEAN as BER has it: openssl writes TRUE as 1, which is not DER.
 func isTrue(v asn1.RawValue) bool {
@@ -63,7 +75,11 @@ type keyFile struct {
 }
 
 func (b blob) pem() []byte {
-	der, err := asn1.Marshal(keyFile{Type: loadableKey, EmptyAuth: asn1.RawValue{FullBytes: emptyAuth}, Parent: int64(b.parent),
+	auth := emptyAuth
+	if b.locked {
+		auth = hasAuth
+	}
+	der, err := asn1.Marshal(keyFile{Type: loadableKey, EmptyAuth: asn1.RawValue{FullBytes: auth}, Parent: int64(b.parent),
 		Public:  tpm2.Marshal(tpm2.New2B(b.public)),
 		Private: tpm2.Marshal(tpm2.TPM2BPrivate{Buffer: b.private})})
 	if err != nil {
@@ -91,14 +107,10 @@ func (f keyFile) usable() error {
 	switch {
 	case !f.Type.Equal(loadableKey):
 		return fmt.Errorf("type %v is not a loadable key (%v)", f.Type, loadableKey)
-	case !isTrue(f.EmptyAuth):
-		return errors.New("the key has a password: make it without one, it cannot leave the TPM anyway")
 	case len(f.Policy.FullBytes)+len(f.AuthPolicy.FullBytes) > 0:
 		return errors.New("the key has a policy, which is not supported")
 	case len(f.Secret.FullBytes) > 0:
 		return errors.New("the key is to be imported first: load it with tpm2-tools and keep the result")
-	case isTrue(f.RSAParent):
-		return errors.New("the parent is an RSA storage root key: make the key under the ECC P-256 one")
 	case f.Parent != int64(tpm2.TPMRHOwner) && f.Parent>>24 != persistent:
 		return fmt.Errorf("parent %#x is neither the owner hierarchy (0x40000001) nor a persistent handle (0x81xxxxxx)", f.Parent)
 	}
@@ -117,7 +129,9 @@ func (f keyFile) blob() (blob, error) {
 	if err != nil {
 		return blob{}, fmt.Errorf("private area: %w", err)
 	}
-	return newBlob(tpm2.TPMHandle(f.Parent), *public, *private)
+	b, err := newBlob(tpm2.TPMHandle(f.Parent), *public, *private)
+	b.rsaParent, b.locked = isTrue(f.RSAParent), !isTrue(f.EmptyAuth)
+	return b, err
 }
 
 func trailing(rest []byte) error {

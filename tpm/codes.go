@@ -18,9 +18,10 @@ type remedy struct {
 
 const (
 	hintLockout = "the TPM is locked after too many wrong passwords or power cuts: wait for its lockout to end, or run tpm2_dictionarylockout --clear-lockout; keys and parents made with noDA do not suffer from it"
-	hintAuth    = "the TPM's owner hierarchy or the key has a password; the agent needs both without: run tpm2_changeauth -c owner -p PASSWORD"
+	hintAuth    = "the TPM knows another password: put the right one into keys.owner_auth or keys.key_auth, or take it off with tpm2_changeauth"
+	hintSpace   = "the TPM has no room for one more persistent object: list them with tpm2_getcap handles-persistent, remove one that nobody needs with tpm2_evictcontrol -C o -c HANDLE, or leave keys.persistent out: keys then lie in files and need no room"
+	hintPolicy  = "the device runs what no signed policy approves: install the policy signature that comes with this operating system, or boot the one before"
 	hintFailure = "the TPM is in failure mode: power-cycle the device; if it comes back so, replace it"
-	hintForeign = "this key was made by another TPM, the TPM was cleared, or the file is damaged: remove the file and let the device enroll again"
 	hintScheme  = "the key allows one signature scheme only: make it with the scheme null"
 	hintStart   = "nobody has started the TPM: run tpm2_startup --clear, or start swtpm with --flags startup-clear"
 )
@@ -48,6 +49,11 @@ var remedies = map[tpm2.TPMRC]remedy{
 	tpm2.TPMRCReferenceH0: {kind: fault.Transient},
 	tpm2.TPMRCReferenceH1: {kind: fault.Transient},
 
+	// Another program changed a PCR between our policy and its use.
+	tpm2.TPMRCPCRChanged: {kind: fault.Transient},
+
+	tpm2.TPMRCNVSpace:         {fault.Operator, hintSpace},
+	tpm2.TPMRCPolicyFail:      {fault.Operator, hintPolicy},
 	tpm2.TPMRCLockout:         {fault.Operator, hintLockout},
 	tpm2.TPMRCAuthFail:        {fault.Operator, hintAuth},
 	tpm2.TPMRCBadAuth:         {fault.Operator, hintAuth},
@@ -75,21 +81,14 @@ func label(doing string, err error) error {
 	}
 	r, known := remedies[canonical(code)]
 	switch {
+	case fault.Hint(err) != "":
+		return wrapped // who was nearer knew better
 	case !known:
 		return fault.As(fault.Permanent, wrapped)
 	case r.hint != "":
 		return fault.AskOperator(wrapped, r.hint)
 	}
 	return fault.As(r.kind, wrapped)
-}
-
-// labelForeign labels the answer to a blob: what the TPM would always say again means that the blob is not its own.
-func labelForeign(doing string, err error) error {
-	err = label(doing, err)
-	if err != nil && fault.Of(err) == fault.Permanent {
-		return fault.AskOperator(err, hintForeign)
-	}
-	return err
 }
 
 // labelUnable labels the answer to a template: some codes mean that the TPM does not have the algorithm.

@@ -71,10 +71,9 @@ func TestKeyFileWeCannotUseSaysWhy(t *testing.T) {
 		Public, Private []byte
 	}
 	loadable, sealed := asn1.ObjectIdentifier{2, 23, 133, 10, 1, 3}, asn1.ObjectIdentifier{2, 23, 133, 10, 1, 5}
-	yes, no := asn1.RawValue{FullBytes: []byte{0xA0, 3, 1, 1, 0xFF}}, asn1.RawValue{FullBytes: []byte{0xA0, 3, 1, 1, 0}}
+	yes := asn1.RawValue{FullBytes: []byte{0xA0, 3, 1, 1, 0xFF}}
 	for why, f := range map[string]file{
 		"type":        {sealed, yes, 0x40000001, nil, nil},
-		"password":    {loadable, no, 0x40000001, nil, nil},
 		"parent":      {loadable, yes, 0x4000000B, nil, nil},
 		"public area": {loadable, yes, 0x40000001, []byte{0, 9}, []byte{0, 0}},
 	} {

@@ -5,7 +5,10 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
+	"path/filepath"
+	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -18,7 +21,7 @@ import (
 )
 
 // terminal is a pair of pseudo-terminals: the one character device that a test can have the other end of.
-func terminal(t *testing.T) (master *os.File, path string) {
+func terminal(t testing.TB) (master *os.File, path string) {
 	t.Helper()
 	master, err := os.OpenFile("/dev/ptmx", os.O_RDWR, 0)
 	if err != nil {
@@ -49,7 +52,7 @@ func terminal(t *testing.T) (master *os.File, path string) {
 }
 
 // answer lets p answer what comes over the terminal, except while deaf.
-func answer(p *tpmtest.TPM, master *os.File, deaf *atomic.Bool) {
+func answer(p *tpmtest.TPM, master *os.File, deaf *atomic.Bool, commands *atomic.Int64) {
 	for {
 		head := make([]byte, 10)
 		if _, err := io.ReadFull(master, head); err != nil {
@@ -59,10 +62,11 @@ func answer(p *tpmtest.TPM, master *os.File, deaf *atomic.Bool) {
 		if _, err := io.ReadFull(master, command[10:]); err != nil {
 			return
 		}
+		commands.Add(1)
 		if deaf.Load() {
 			continue
 		}
-		if answer, err := p.Send(command); err == nil {
+		if answer, err := p.Relayed().Send(command); err == nil {
 			_, _ = master.Write(answer)
 		}
 	}
@@ -72,7 +76,7 @@ func TestDeviceIsWaitedForWithADeadline(t *testing.T) {
 	p := tpmtest.Start(t)
 	master, path := terminal(t)
 	var deaf atomic.Bool
-	go answer(p, master, &deaf)
+	go answer(p, master, &deaf, new(atomic.Int64))
 	s := open(t, tpm.Config{TCTI: "device:" + path, Dir: t.TempDir(), Timeout: 200 * time.Millisecond})
 	deaf.Store(true)
 	start := time.Now()
@@ -89,11 +93,49 @@ func TestDeviceCarriesKeys(t *testing.T) {
 	p := tpmtest.Start(t)
 	master, path := terminal(t)
 	var deaf atomic.Bool
-	go answer(p, master, &deaf)
+	go answer(p, master, &deaf, new(atomic.Int64))
 	s := open(t, tpm.Config{TCTI: "device:" + path, Dir: t.TempDir()})
 	key := create(t, s, "device-g1")
 	verify(t, key)
 	p.Restart()
 	verify(t, key)
-	wantEmpty(t, p, "the device")
+	other := create(t, s, "device-g2")
+	verify(t, key)
+	verify(t, other)
+	if n := p.Handles(); n != 1 {
+		t.Errorf("%d objects stay in the TPM, want the key that signed last", n)
+	}
+}
+
+func TestDeviceKeepsTheKeyThatSignedLast(t *testing.T) {
+	p := tpmtest.Start(t)
+	master, path := terminal(t)
+	var deaf atomic.Bool
+	var commands atomic.Int64
+	go answer(p, master, &deaf, &commands)
+	key := create(t, open(t, tpm.Config{TCTI: "device:" + path, Dir: t.TempDir()}), "device-g1")
+	before := commands.Load()
+	const signatures = 5
+	for range signatures {
+		verify1(t, key)
+	}
+	if n := commands.Load() - before; n != signatures {
+		t.Errorf("%d commands for %d signatures", n, signatures)
+	}
+}
+
+func TestDeviceThatAppearsLateIsUsedFromThenOn(t *testing.T) {
+	p := tpmtest.Start(t)
+	master, terminal := terminal(t)
+	go answer(p, master, new(atomic.Bool), new(atomic.Int64))
+	path := filepath.Join(t.TempDir(), "tpmrm0")
+	s := open(t, tpm.Config{TCTI: "device:" + path, Dir: t.TempDir()})
+	_, err := s.Create(t.Context(), "device-g1")
+	if fault.Of(err) != fault.Transient || !errors.Is(err, fs.ErrNotExist) || !strings.Contains(err.Error(), path) {
+		t.Errorf("before the driver is there: %v (%v)", err, fault.Of(err))
+	}
+	if err := os.Symlink(terminal, path); err != nil {
+		t.Fatal(err)
+	}
+	verify(t, create(t, s, "device-g1"))
 }

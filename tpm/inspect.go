@@ -50,7 +50,7 @@ func (k *key) facts(t *session) (keys.Facts, error) {
 	if err != nil {
 		return keys.Facts{}, err
 	}
-	facts := keys.Facts{Algorithm: string(algorithm), Attributes: words(public.ObjectAttributes)}
+	facts := keys.Facts{Algorithm: string(algorithm), Attributes: words(public.ObjectAttributes), Padding: k.padding}
 	if facts.Export, facts.Refused, err = export(t, handle); err != nil {
 		return keys.Facts{}, err
 	}
@@ -108,6 +108,9 @@ func (k *key) place(t *session) (string, error) {
 	parent := "under the storage root key"
 	if k.blob.parent != tpm2.TPMRHOwner {
 		parent = fmt.Sprintf("under the persistent key %#x", uint32(k.blob.parent))
+	}
+	if k.resident != 0 {
+		parent += fmt.Sprintf(" and at %#x", uint32(k.resident))
 	}
 	version := maker[tpm2.TPMPTFirmwareVersion1]
 	return fmt.Sprintf("TPM 2.0 (%s, firmware %d.%d) %s", ascii(maker[tpm2.TPMPTManufacturer]), version>>16, version&0xFFFF, parent), nil

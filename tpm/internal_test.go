@@ -79,7 +79,7 @@ func TestEachCodeSaysWhoCanAct(t *testing.T) {
 		}
 	}
 	for _, code := range []tpm2.TPMRC{0x1DF, 0x2DF, 0x18B, 0x1CB} {
-		if err := labelForeign("load", code); fault.Hint(err) != hintForeign {
+		if err := labelForeign("load", code, nil, nil); fault.Hint(err) != hintForeign {
 			t.Errorf("load answered with %#x: %v, hint %q", uint32(code), err, fault.Hint(err))
 		}
 	}

@@ -134,18 +134,6 @@ func TestKeysMadeByOpenSSLAreLoaded(t *testing.T) {
 	wantEmpty(t, p, "the restart")
 }
 
-func TestKeyWithAPasswordIsRefusedInWords(t *testing.T) {
-	requireTools(t)
-	p := tpmtest.Start(t)
-	dir := t.TempDir()
-	run(t, p, dir, "openssl", "genpkey", "-provider", "tpm2", "-provider", "default", "-out", "key.pem", "-algorithm", "EC",
-		"-pkeyopt", "group:P-256", "-pkeyopt", "user-auth:secret")
-	_, err := store(t, p).Load(t.Context(), read(t, filepath.Join(dir, "key.pem")))
-	if err == nil || !strings.Contains(err.Error(), "the key has a password") {
-		t.Errorf("load: %v", err)
-	}
-}
-
 func TestOpenSSLServerAcceptsTheClientCertificate(t *testing.T) {
 	requireTools(t)
 	p := tpmtest.Start(t)

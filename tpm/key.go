@@ -3,13 +3,11 @@ package tpm
 import (
 	"context"
 	"crypto"
-	"crypto/ecdsa"
-	"crypto/rsa"
-	"encoding/asn1"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
-	"math/big"
+	"os"
 
 	"github.com/google/go-tpm/tpm2"
 
@@ -19,19 +17,22 @@ import (
 
 // key is a crypto.Signer whose private half only the TPM can use.
 type key struct {
-	store *Store
-	name  string // "" for a key that lies elsewhere
-	blob  blob
+	store   *Store
+	name    string // "" for a key that lies elsewhere
+	blob    blob
+	padding string // who pads RSA-PSS; found out by the probe
 
 	// Guarded by the store's turn.
-	saved *memory // nil when the TPM has to load the blob again
-	gone  bool    // deleted
+	saved    *memory        // nil when the TPM has to load the blob again
+	resident tpm2.TPMHandle // where the TPM itself keeps the key; 0 where it does not
+	gone     bool           // deleted
+	guess    *guess         // the password under trial
 }
 
 // load makes a signer of the blob and proves that it signs.
 func (s *Store) load(t *session, name string, b blob) (*key, error) {
 	k := &key{store: s, name: name, blob: b}
-	handle, err := k.handle(t)
+	handle, err := k.locate(t)
 	if err != nil {
 		return nil, err
 	}
@@ -44,10 +45,14 @@ func (s *Store) load(t *session, name string, b blob) (*key, error) {
 // Public implements crypto.Signer without asking the TPM.
 func (k *key) Public() crypto.PublicKey { return k.blob.key }
 
+// SignatureSchemes are those that the key can sign for in TLS, or nil for all of its kind. A key that makes no
+// RSA-PSS signatures is no use in TLS 1.3, where its owner would silently present no certificate at all.
+func (k *key) SignatureSchemes() []tls.SignatureScheme { return schemes(k.blob.public, k.padding) }
+
 // Sign implements crypto.Signer. It makes ECDSA signatures in ASN.1, RSA PKCS #1 v1.5, and RSA-PSS with a salt as
-// long as the hash; its randomness is the TPM's.
+// long as the hash; its randomness is the TPM's, but for the salts that are made here.
 func (k *key) Sign(_ io.Reader, digest []byte, opts crypto.SignerOpts) ([]byte, error) {
-	r, err := request(k.blob.key, digest, opts)
+	r, err := k.request(digest, opts)
 	if err != nil {
 		return nil, fault.As(fault.Permanent, fmt.Errorf("sign with %s: %w", k, err))
 	}
@@ -55,9 +60,12 @@ func (k *key) Sign(_ io.Reader, digest []byte, opts crypto.SignerOpts) ([]byte, 
 	defer cancel()
 	var signature []byte
 	err = k.store.operate(ctx, func(t *session) error {
-		handle, err := k.handle(t)
-		if err == nil {
-			signature, err = r.sign(t, handle)
+		signature, err = k.sign(t, r)
+		if k.displaced(err) {
+			signature, err = k.sign(t, r)
+		}
+		if k.blob.private == nil && isStale(err) {
+			return fault.AskOperator(fmt.Errorf("the TPM no longer has the key: %w", err), hintEvicted)
 		}
 		return err
 	})
@@ -67,109 +75,93 @@ func (k *key) Sign(_ io.Reader, digest []byte, opts crypto.SignerOpts) ([]byte, 
 	return signature, nil
 }
 
-// String is the key in an error.
-func (k *key) String() string {
-	if k.name == "" {
-		return "the loaded key"
+func (k *key) sign(t *session, r signing) ([]byte, error) {
+	handle, err := k.locate(t)
+	if err != nil {
+		return nil, err
 	}
-	return "key " + k.name
+	signature, err := r.sign(t, k, handle)
+	if err == nil && k.resident != 0 && r.check(k.blob.key, signature) != nil {
+		return nil, errDisplaced
+	}
+	return signature, err
 }
 
-// handle loads the key: from its context, or from the blob where there is none or the TPM does not take it any
-// more because it was restarted. The session flushes it.
-func (k *key) handle(t *session) (tpm2.AuthHandle, error) {
-	if k.gone {
-		return tpm2.AuthHandle{}, keys.ErrNotFound
+// errDisplaced says that another key lies where ours lay: handles are anybody's, and the TPM checks no names.
+var errDisplaced = errors.New("another key lies at the handle")
+
+// displaced reports that the key was not where it was left loaded, and forgets that place. The next locate loads it.
+func (k *key) displaced(err error) bool {
+	left := k.resident != 0 || k.store.kept.key == k && k.store.kept.used
+	lost := isStale(err) || errors.Is(err, errDisplaced) || isBroken(err)
+	if !left || !lost || k.blob.private == nil {
+		return false
 	}
+	k.resident = 0
+	k.store.kept.key = nil
+	return true
+}
+
+// isBroken reports that the driver dropped what it kept for us, as it does when the chip was reset.
+func isBroken(err error) bool {
+	_, answered := errors.AsType[tpm2.TPMRC](err)
+	late := errors.Is(err, os.ErrDeadlineExceeded) || errors.Is(err, context.DeadlineExceeded)
+	return err != nil && !answered && !late && !fault.Stopped(err) && fault.Of(err) == fault.Transient
+}
+
+// String is the key in an error.
+func (k *key) String() string {
+	switch {
+	case k.name != "":
+		return "key " + k.name
+	case k.blob.private == nil:
+		return fmt.Sprintf("the key at %#x", uint32(k.resident))
+	}
+	return "the loaded key"
+}
+
+// handle loads the key and opens it for one command. The session flushes it.
+func (k *key) handle(t *session) (tpm2.AuthHandle, error) {
+	h, err := k.locate(t)
+	if err != nil {
+		return tpm2.AuthHandle{}, err
+	}
+	return k.authorize(t, h)
+}
+
+// locate returns the handle of the key: where the TPM keeps it, where we left it, from its context; or from the
+// blob where there is no context or the TPM does not take it any more because it was restarted.
+func (k *key) locate(t *session) (tpm2.TPMHandle, error) {
+	switch {
+	case k.gone:
+		return 0, keys.ErrNotFound
+	case k.resident != 0:
+		return k.resident, nil
+	}
+	if h, found := t.left(k); found {
+		return h, nil
+	}
+	h, err := k.fetch(t)
+	if err == nil {
+		t.keep(k, h)
+	}
+	return h, err
+}
+
+func (k *key) fetch(t *session) (tpm2.TPMHandle, error) {
 	if k.saved != nil {
-		handle, err := t.recall(k.saved)
+		h, err := t.recall(k.saved)
 		if !isStale(err) {
-			return handle, label("load the context of the key", err)
+			return h, label("load the context of the key", err)
 		}
 		k.saved = nil
 	}
-	handle, saved, err := t.restore(k.blob)
-	k.saved = saved
-	return handle, err
+	h, saved, err := t.restore(k.blob, k.parent())
+	if err == nil {
+		k.saved = saved
+	}
+	return h, err
 }
 
-// signing is one signature asked for, in the words of the TPM.
-type signing struct {
-	algorithm tpm2.TPMAlgID
-	hash      tpm2.TPMIAlgHash
-	digest    []byte
-}
-
-var hashes = map[crypto.Hash]tpm2.TPMIAlgHash{
-	crypto.SHA256: tpm2.TPMAlgSHA256,
-	crypto.SHA384: tpm2.TPMAlgSHA384,
-	crypto.SHA512: tpm2.TPMAlgSHA512,
-}
-
-func request(public crypto.PublicKey, digest []byte, opts crypto.SignerOpts) (signing, error) {
-	hash, known := hashes[opts.HashFunc()]
-	if !known {
-		return signing{}, fmt.Errorf("hash %v is none of SHA-256, SHA-384, SHA-512", opts.HashFunc())
-	}
-	if len(digest) != opts.HashFunc().Size() {
-		return signing{}, fmt.Errorf("digest of %d bytes is not one of %v", len(digest), opts.HashFunc())
-	}
-	if p, ok := public.(*ecdsa.PublicKey); ok {
-		return ecdsaRequest(p.Curve.Params().BitSize/8, digest), nil
-	}
-	pss, ok := opts.(*rsa.PSSOptions)
-	if !ok {
-		return signing{tpm2.TPMAlgRSASSA, hash, digest}, nil
-	}
-	if pss.SaltLength != rsa.PSSSaltLengthEqualsHash && pss.SaltLength != len(digest) {
-		return signing{}, fmt.Errorf("PSS salt length %d: a TPM makes the salt as long as the hash", pss.SaltLength)
-	}
-	return signing{tpm2.TPMAlgRSAPSS, hash, digest}, nil
-}
-
-// ecdsaRequest cuts the digest to the size of the curve, which is what ECDSA does with it anyway (FIPS 186-5,
-// 6.4.1), so that a chip that has never heard of SHA-512 signs one with P-256.
-func ecdsaRequest(size int, digest []byte) signing {
-	if len(digest) > size {
-		digest = digest[:size]
-	}
-	if len(digest) == crypto.SHA384.Size() {
-		return signing{tpm2.TPMAlgECDSA, tpm2.TPMAlgSHA384, digest}
-	}
-	return signing{tpm2.TPMAlgECDSA, tpm2.TPMAlgSHA256, digest}
-}
-
-func (r signing) sign(t *session, key tpm2.AuthHandle) ([]byte, error) {
-	answer, err := tpm2.Sign{KeyHandle: key, Digest: tpm2.TPM2BDigest{Buffer: r.digest},
-		InScheme:   tpm2.TPMTSigScheme{Scheme: r.algorithm, Details: tpm2.NewTPMUSigScheme(r.algorithm, &tpm2.TPMSSchemeHash{HashAlg: r.hash})},
-		Validation: tpm2.TPMTTKHashCheck{Tag: tpm2.TPMSTHashCheck, Hierarchy: tpm2.TPMRHNull}}.Execute(t)
-	if err != nil {
-		return nil, label("sign", err)
-	}
-	return encode(answer.Signature)
-}
-
-// encode is the signature as crypto/x509 and crypto/tls know it.
-func encode(s tpm2.TPMTSignature) ([]byte, error) {
-	switch s.SigAlg {
-	case tpm2.TPMAlgECDSA:
-		e, err := s.Signature.ECDSA()
-		if err != nil {
-			return nil, err
-		}
-		return asn1.Marshal(struct{ R, S *big.Int }{new(big.Int).SetBytes(e.SignatureR.Buffer), new(big.Int).SetBytes(e.SignatureS.Buffer)})
-	case tpm2.TPMAlgRSASSA:
-		r, err := s.Signature.RSASSA()
-		if err != nil {
-			return nil, err
-		}
-		return r.Sig.Buffer, nil
-	case tpm2.TPMAlgRSAPSS:
-		r, err := s.Signature.RSAPSS()
-		if err != nil {
-			return nil, err
-		}
-		return r.Sig.Buffer, nil
-	}
-	return nil, errors.New("the TPM answered with a signature of another kind")
-}
+// parent is the Name that the key's parent had when we last used it.
+func (k *key) parent() []byte { return k.store.parentOf(k.name) }

@@ -79,10 +79,7 @@ func sleep(ctx context.Context, d time.Duration) error {
 
 // allowance is how long the TPM may take for the command.
 func allowance(command []byte, timeout time.Duration) time.Duration {
-	if len(command) < header {
-		return timeout
-	}
-	switch tpm2.TPMCC(binary.BigEndian.Uint32(command[6:])) {
+	switch commandOf(command) {
 	case tpm2.TPMCCCreate, tpm2.TPMCCCreatePrimary:
 		return makingKeys * timeout
 	}

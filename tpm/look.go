@@ -11,5 +11,9 @@ func Look(c Config) (*Store, error) {
 	if _, err := os.Stat(c.Dir); err != nil {
 		return nil, durable.Label("open keys", c.Dir, err)
 	}
-	return open(c, durable.Look(c.Dir))
+	s, err := open(c, durable.Look(c.Dir))
+	if err == nil {
+		s.reading = true
+	}
+	return s, err
 }

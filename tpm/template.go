@@ -14,25 +14,25 @@ import (
 	"github.com/devid-agent/devid-agent/keys"
 )
 
-// storageRootKey is the template of the owner hierarchy's ECC P-256 storage root key. Its unique field is of
-// length zero, as key files with the parent 0x40000001 mean it (draft-bottomley-tpm2-keys, 3.1.8); the TCG's
-// own template has 32 zero bytes there, and with them the same TPM makes another key.
-func storageRootKey() tpm2.TPMTPublic {
-	t := tpm2.ECCSRKTemplate
-	t.Unique = tpm2.NewTPMUPublicID(tpm2.TPMAlgECC, &tpm2.TPMSECCPoint{})
-	return t
+// plan is what a key to be made is to be like.
+type plan struct {
+	algorithm keys.Algorithm
+	raw       bool   // RSA only: it also decrypts, which gives the bare RSA operation to who pads in software
+	locked    bool   // it has a password
+	policy    []byte // it is used through this policy only
 }
 
-// template is a signing key that can leave neither its parent nor its TPM, was born there, needs no password
-// and therefore does not count for, or suffer from, the lockout after wrong ones.
-func template(a keys.Algorithm) tpm2.TPMTPublic {
-	p := parameters(a)
+// template is a signing key that can leave neither its parent nor its TPM and was born there. Without a password
+// it does not count for, or suffer from, the lockout after wrong ones; with one it has to.
+func template(p plan) tpm2.TPMTPublic {
+	parameters := parameters(p.algorithm)
 	return tpm2.TPMTPublic{
-		Type:    p.Type,
+		Type:    parameters.Type,
 		NameAlg: tpm2.TPMAlgSHA256,
 		ObjectAttributes: tpm2.TPMAObject{FixedTPM: true, FixedParent: true, SensitiveDataOrigin: true,
-			UserWithAuth: true, NoDA: true, SignEncrypt: true},
-		Parameters: p.Parameters,
+			UserWithAuth: p.policy == nil, NoDA: !p.locked, SignEncrypt: true, Decrypt: p.raw},
+		AuthPolicy: tpm2.TPM2BDigest{Buffer: p.policy},
+		Parameters: parameters.Parameters,
 	}
 }
 

@@ -1,8 +1,9 @@
 // Package tpm keeps keys in a TPM 2.0: children of its storage root key, which lie on disk as blobs that only
 // this one chip can load.
 //
-// A blob is a TSS2 PRIVATE KEY file, so that openssl and tpm2-tools open the same key. The chip holds nothing
-// between two operations: what an operation loads, it flushes.
+// A blob is a TSS2 PRIVATE KEY file, so that openssl and tpm2-tools open the same key. Between two operations the
+// chip holds nothing of ours, but for the key that signed last where a resource manager makes room for everybody,
+// and for the keys that it was told to keep at persistent handles.
 package tpm
 
 import (
@@ -15,6 +16,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/google/go-tpm/tpm2"
 
 	"github.com/devid-agent/devid-agent/fault"
 	"github.com/devid-agent/devid-agent/internal/durable"
@@ -30,6 +33,17 @@ type Config struct {
 	// Timeout is how long the TPM may take for one answer, 30 s when zero. Making a key may take four times that:
 	// slow chips look for the primes of an RSA key for more than a minute.
 	Timeout time.Duration
+
+	OwnerAuthFile string // file with the password of the owner hierarchy; none when empty
+	// KeyAuthFile is a file with the password that new keys get, and that keys have which were made with one. Such
+	// keys count wrong passwords and power cuts, up to the TPM's lockout; without a password they do neither.
+	KeyAuthFile string
+	// Persistent is the first of 16 persistent handles at which the TPM keeps new keys too, beside their files;
+	// 0x81008000 is where the TCG's registry of handles has room for them. None when zero.
+	Persistent uint32
+	// PadHere has new RSA keys made so that the agent pads RSA-PSS. Without it that is so where the TPM pads wrongly.
+	PadHere bool
+	PCR     PCR // what new keys are tied to
 }
 
 // Store is a directory of keys that one TPM can load. It satisfies keys.Store and keys.Inspector.
@@ -38,9 +52,21 @@ type Store struct {
 	link      link
 	algorithm keys.Algorithm
 	timeout   time.Duration
+	ownerAuth secret
+	keyAuth   secret
+	padHere   bool
+	pcr       PCR
+	reading   bool // nothing is to be written
 
-	turn   chan struct{}   // holds one token; who has it may speak to the TPM
-	opened map[string]*key // by name; guarded by turn
+	persistent tpm2.TPMHandle // the first one, or 0
+
+	turn chan struct{} // holds one token; who has it may speak to the TPM
+
+	// Guarded by turn.
+	opened   map[string]*key // by name
+	kept     kept
+	guesses  map[guess]bool // whether the TPM took them
+	approved *approval      // the one that was good the last time
 }
 
 const suffix = ".tss2.pem"
@@ -70,10 +96,25 @@ func open(c Config, dir *durable.Dir) (*Store, error) {
 	if err != nil {
 		return nil, fault.As(fault.Operator, err)
 	}
+	if err := c.check(); err != nil {
+		return nil, err
+	}
 	s := &Store{dir: dir, link: l, algorithm: algorithm, timeout: timeout,
-		turn: make(chan struct{}, 1), opened: map[string]*key{}}
+		ownerAuth: secret{c.OwnerAuthFile, "keys.owner_auth"}, keyAuth: secret{c.KeyAuthFile, "keys.key_auth"},
+		padHere: c.PadHere, pcr: c.PCR, persistent: tpm2.TPMHandle(c.Persistent),
+		turn: make(chan struct{}, 1), opened: map[string]*key{}, guesses: map[guess]bool{}}
 	s.turn <- struct{}{}
 	return s, nil
+}
+
+func (c Config) check() error {
+	if err := c.PCR.check(); err != nil {
+		return fault.As(fault.Operator, err)
+	}
+	if c.PCR.on() && c.KeyAuthFile != "" {
+		return fault.AskOperator(errors.New("a key is opened by a PCR policy or by a password, not by both"), "take keys.pcr or keys.key_auth out")
+	}
+	return checkPersistent(c.Persistent)
 }
 
 // Create implements keys.Store. The key has signed, and the signature was verified, before it is written down.
@@ -96,17 +137,20 @@ func (s *Store) create(t *session, name string) (*key, error) {
 	if err := s.vacant(name); err != nil {
 		return nil, err
 	}
-	blob, err := t.make(s.algorithm)
-	if err != nil {
-		return nil, err
-	}
-	k, err := s.load(t, name, blob)
+	k, err := s.fresh(t, name)
 	if err != nil {
 		return nil, err
 	}
 	// A cut up to here leaves nothing: neither the directory nor the chip knows of the key.
-	if err := s.dir.Write(name+suffix, blob.pem()); err != nil {
+	if err := s.remember(name, k.saved.parent); err != nil {
 		return nil, err
+	}
+	if err := s.dir.Write(name+suffix, k.blob.pem()); err != nil {
+		return nil, err
+	}
+	// A cut here leaves a key that works; the next Open has the TPM keep it.
+	if err := s.moveIn(t, k); err != nil {
+		return nil, errors.Join(err, s.dir.Remove(name+suffix))
 	}
 	s.opened[name] = k
 	return k, nil
@@ -160,40 +204,47 @@ func (s *Store) open(t *session, name string) (*key, error) {
 	if err != nil {
 		return nil, err
 	}
+	s.note(t, k)
 	s.opened[name] = k
 	return k, nil
 }
 
-// Load returns the key of a TSS2 PRIVATE KEY file that lies elsewhere: made by openssl or tpm2-tools, without a
-// password, under the storage root key of the owner hierarchy or a persistent handle. Such a key mostly lacks
-// noDA: the TPM counts each power cut as a wrong password for it, and locks it out for a while after some of them.
-func (s *Store) Load(ctx context.Context, pem []byte) (crypto.Signer, error) {
-	blob, err := parseBlob(pem)
-	if err != nil {
-		return nil, fault.As(fault.Operator, fmt.Errorf("load key: %w", err))
+// note makes up for what a power cut or an older release left undone. The key works as it is, so that its failing
+// is nobody's business: a disk that is full must not keep a device from its hub.
+func (s *Store) note(t *session, k *key) {
+	if s.reading {
+		return
 	}
-	var k *key
-	err = s.operate(ctx, func(t *session) (err error) {
-		k, err = s.load(t, "", blob)
-		return err
-	})
-	if err != nil {
-		return nil, fmt.Errorf("load key: %w", err)
-	}
-	return k, nil
+	_ = s.remember(k.name, k.saved.parent)
+	_ = s.moveIn(t, k)
 }
 
-// Delete implements keys.Store. The chip is not asked: it does not know of the key.
+// Delete implements keys.Store. The chip is asked only where it may keep the key itself.
 func (s *Store) Delete(ctx context.Context, name string) error {
 	if err := keys.CheckName(name); err != nil {
 		return fault.As(fault.Permanent, fmt.Errorf("delete key: %w", err))
 	}
-	if err := s.take(ctx); err != nil {
+	remove := s.delete
+	if s.persistent != 0 {
+		remove = s.moveOut
+	}
+	if err := remove(ctx, name); err != nil {
 		return fmt.Errorf("delete key %s: %w", name, err)
 	}
+	return nil
+}
+
+func (s *Store) delete(ctx context.Context, name string) error {
+	if err := s.take(ctx); err != nil {
+		return err
+	}
 	defer s.release()
+	return s.remove(name)
+}
+
+func (s *Store) remove(name string) error {
 	if err := s.dir.Remove(name + suffix); err != nil {
-		return fmt.Errorf("delete key %s: %w", name, err)
+		return err
 	}
 	if k := s.opened[name]; k != nil {
 		k.gone = true

@@ -51,6 +51,19 @@ func verify(t *testing.T, key crypto.Signer) {
 	}
 }
 
+// verify1 has the key make one signature.
+func verify1(t testing.TB, key crypto.Signer) {
+	t.Helper()
+	digest := make([]byte, 32)
+	signature, err := key.Sign(rand.Reader, digest, crypto.SHA256)
+	if err == nil {
+		err = keystest.CheckSignature(key.Public(), digest, signature, crypto.SHA256)
+	}
+	if err != nil {
+		t.Error(err)
+	}
+}
+
 func wantEmpty(t *testing.T, p *tpmtest.TPM, after string) {
 	t.Helper()
 	if n := p.Handles(); n != 0 {

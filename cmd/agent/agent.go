@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"io"
 	"log/slog"
 	"os"
 	"path/filepath"
@@ -78,6 +79,9 @@ func (a *agent) open() (err error) {
 func (a *agent) close() {
 	if a.spool != nil {
 		_ = a.spool.Close()
+	}
+	if helper, ok := a.keys.(io.Closer); ok {
+		_ = helper.Close()
 	}
 	_ = a.lock.Close()
 }

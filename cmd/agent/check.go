@@ -129,10 +129,14 @@ func (f *findings) key(ctx context.Context, c *Config, current *identity.Identit
 		return
 	}
 	names, err := store.Names(ctx)
-	if !f.add("key store", fmt.Sprintf("%s, %d keys", c.Keys.TPM, len(names)), err) || current == nil {
+	if !f.add("key store", fmt.Sprintf("%s, %d keys", placeOfKeys(c), len(names)), err) || current == nil {
 		return
 	}
-	facts, err := store.Inspect(ctx, current.Key)
+	inspector, ok := store.(keys.Inspector)
+	if !ok {
+		return
+	}
+	facts, err := inspector.Inspect(ctx, current.Key)
 	if errors.Is(err, keys.ErrNotFound) && current.Key == bootstrapKeyName(current.Leaf()) {
 		f.add("key", current.Key+": the bootstrap key is the operational one", nil)
 		return
@@ -144,6 +148,14 @@ func (f *findings) key(ctx context.Context, c *Config, current *identity.Identit
 		f.add("key export", facts.Export, nil)
 		f.Key = &facts
 	}
+}
+
+// placeOfKeys is how the configuration names the hardware.
+func placeOfKeys(c *Config) string {
+	if c.Keys.PKCS11 != "" {
+		return c.Keys.PKCS11
+	}
+	return c.Keys.TPM
 }
 
 func (f *findings) bootstrap(ctx context.Context, c *Config) {

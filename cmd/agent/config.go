@@ -21,17 +21,47 @@ type Config struct {
 	} `yaml:"device"`
 
 	Keys struct {
-		// TPM names the TPM 2.0 by TCTI string. Default device:/dev/tpmrm0.
+		// TPM names the TPM 2.0 by TCTI string. Default device:/dev/tpmrm0, unless PKCS11 is set.
 		TPM string `yaml:"tpm" like:"device:/dev/tpmrm0"`
+		// PKCS11 names a token by RFC 7512 URI, instead of the TPM.
+		PKCS11 string `yaml:"pkcs11" like:"pkcs11:token=gateway?module-path=/usr/lib/softhsm/libsofthsm2.so"`
+		// PIN is the file with the token's user PIN. Default: what the URI's pin-source names; without either, a command
+		// on a terminal asks for it.
+		PIN string `yaml:"pin,path" like:"credential:token-pin"`
+		// Helper is the program that loads the token's library. Default: devid-pkcs11 beside the agent, or in PATH.
+		Helper string `yaml:"helper,path" like:"/usr/libexec/devid-pkcs11"`
+		// Environment is what the token's library is told by environment variables, NAME=VALUE. Default: nothing.
+		Environment []string `yaml:"environment" like:"SOFTHSM2_CONF=/etc/softhsm/softhsm2.conf"`
 		// Algorithm of the keys made from now on. Default ecdsa-p256.
-		Algorithm string `yaml:"algorithm" oneof:"ecdsa-p256 ecdsa-p384 rsa-2048 rsa-3072"`
+		Algorithm string `yaml:"algorithm" oneof:"ecdsa-p256 ecdsa-p384 rsa-2048 rsa-3072 rsa-4096"`
+		// Policy is fresh (a key of its own for each certificate, the default) or same (the bootstrap key for all of
+		// them: for tokens that make no keys).
+		Policy string `yaml:"policy" oneof:"fresh same"`
+		// OwnerAuth is a file with the password of the TPM's owner hierarchy. Default: none is needed.
+		OwnerAuth string `yaml:"owner_auth,path" like:"credential:tpm-owner"`
+		// KeyAuth is a file with a password for the keys made from now on. Default: none.
+		KeyAuth string `yaml:"key_auth,path" like:"credential:tpm-key"`
+		// Persistent is the first of 16 handles where the TPM keeps new keys, too. Default: none.
+		Persistent string `yaml:"persistent" like:"\"0x81008000\""`
+		// PadInAgent makes RSA keys so that the agent pads RSA-PSS. Default false: only where the TPM pads wrongly.
+		PadInAgent bool `yaml:"pad_in_agent"`
+		// PCR ties new keys to what the device has booted. Default: nothing is tied.
+		PCR struct {
+			// Select is the bank and its registers.
+			Select string `yaml:"select" like:"sha256:7,11"`
+			// PolicyKey is a PEM file: who may approve values.
+			PolicyKey string `yaml:"policy_key,path" like:"/etc/devid-agent/pcr-public.pem"`
+			// Signature is the file of approved values, as systemd-measure writes it. It comes with each update.
+			Signature string `yaml:"signature,path" like:"/usr/lib/systemd/tpm2-pcr-signature.json"`
+		} `yaml:"pcr"`
 	} `yaml:"keys"`
 
 	// Bootstrap is the credential that the device was born with.
 	Bootstrap struct {
 		// Certificate is a PEM file: the chain, leaf first.
 		Certificate string `yaml:"certificate,required,path" like:"/etc/devid-agent/bootstrap.pem"`
-		// Key is a PEM file: PKCS#8, EC, RSA, or TSS2 PRIVATE KEY where the key is in the TPM already.
+		// Key is a PEM file: PKCS#8, EC, RSA, or TSS2 PRIVATE KEY where the key is in the TPM already. Or it names a key in
+		// the hardware: handle:0x81010001 in the TPM, a pkcs11: URI with object= or id= in the token.
 		Key string `yaml:"key,required,path" like:"/etc/devid-agent/bootstrap.key"`
 	} `yaml:"bootstrap"`
 
@@ -119,6 +149,12 @@ type Config struct {
 	} `yaml:"log"`
 }
 
+// Values of Config.Keys.Policy.
+const (
+	policyFresh = "fresh"
+	policySame  = "same"
+)
+
 // Values of Config.Renewal.Issuer.
 const (
 	issuerHub = "hub"
@@ -131,6 +167,7 @@ func defaultConfig() *Config {
 	c.Device.State = "/var/lib/devid-agent"
 	c.Keys.TPM = "device:/dev/tpmrm0"
 	c.Keys.Algorithm = "ecdsa-p256"
+	c.Keys.Policy = policyFresh
 	c.Provisioning.DPS.CSR = true
 	c.Telemetry.Sensors.Enabled = true
 	c.Telemetry.Ingest.Socket = "/run/devid-agent/ingest.sock"

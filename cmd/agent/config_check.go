@@ -23,12 +23,12 @@ var (
 	hostName   = regexp.MustCompile(`^([A-Za-z0-9]([A-Za-z0-9-]*[A-Za-z0-9])?\.)*[A-Za-z0-9]([A-Za-z0-9-]*[A-Za-z0-9])?$`)
 	apiVersion = regexp.MustCompile(`^\d{4}-\d{2}-\d{2}(-preview)?$`)
 	idScope    = regexp.MustCompile(`^[A-Za-z0-9]+$`)
-	tcti       = regexp.MustCompile(`^(device:/.+|swtpm:path=.+|swtpm:(host=[^,]+,)?port=\d+)$`)
 )
 
 // check notes the values that are understood and yet cannot be, alone or with one another.
 func (d *decoder) check(c *Config) {
 	d.checkDevice(c)
+	d.checkKeys(c)
 	d.checkNames(c)
 	d.checkPlace(c)
 	d.checkRenewal(c)
@@ -74,12 +74,6 @@ func (d *decoder) checkDevice(c *Config) {
 	d.wrong("device.id", !deviceID.MatchString(c.Device.ID), quote(c.Device.ID)+" is no registration ID",
 		"use 1 to 64 letters, digits and - . _ : and end with a letter, a digit or -")
 	d.wrong("device.state", c.Device.State == "", "empty", "write a directory, as /var/lib/devid-agent")
-	d.wrong("keys.tpm", strings.HasPrefix(c.Keys.TPM, "/"), quote(c.Keys.TPM)+" lacks its kind",
-		"write device:"+c.Keys.TPM)
-	d.wrong("keys.tpm", strings.HasPrefix(c.Keys.TPM, "pkcs11:"), "a PKCS#11 token, where a TPM belongs",
-		"write a TCTI string, as device:/dev/tpmrm0")
-	d.wrong("keys.tpm", !tcti.MatchString(c.Keys.TPM), quote(c.Keys.TPM)+" is no TCTI string",
-		"write device:/dev/tpmrm0, swtpm:path=SOCKET or swtpm:host=HOST,port=PORT")
 }
 
 func (d *decoder) checkNames(c *Config) {

@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"os"
 	"path/filepath"
 	"reflect"
 	"slices"
@@ -126,10 +127,25 @@ func (d *decoder) resolve(v reflect.Value) {
 		f := v.Field(k.index)
 		if f.Kind() == reflect.Struct {
 			d.resolve(f)
-		} else if k.path && f.String() != "" && !filepath.IsAbs(f.String()) {
-			f.SetString(filepath.Join(filepath.Dir(d.file), f.String()))
+		} else if k.path && f.String() != "" {
+			f.SetString(d.place(f.String()))
 		}
 	}
+}
+
+// credentialPrefix begins the name of a credential that systemd hands to the service (LoadCredential=).
+const credentialPrefix = "credential:"
+
+// place is where a path of the file leads. What names no file is left alone.
+func (d *decoder) place(path string) string {
+	name, secret := strings.CutPrefix(path, credentialPrefix)
+	switch {
+	case secret:
+		return filepath.Join(os.Getenv("CREDENTIALS_DIRECTORY"), name)
+	case filepath.IsAbs(path), inHardware(path):
+		return path
+	}
+	return filepath.Join(filepath.Dir(d.file), path)
 }
 
 // key is what the tags of a field of Config say.

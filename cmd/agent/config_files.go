@@ -72,6 +72,9 @@ func (d *decoder) certificates(field, path string) []*x509.Certificate {
 
 // privateKey checks the key file that field names, and returns its public key where the file tells it.
 func (d *decoder) privateKey(field, path string) crypto.PublicKey {
+	if inHardware(path) {
+		return nil
+	}
 	text, mode := d.pemFile(field, path)
 	if text == nil {
 		return nil

@@ -54,24 +54,32 @@ func (d *decoder) scalar(n *yaml.Node, v reflect.Value, k key, field string) boo
 
 func (d *decoder) list(n *yaml.Node, v reflect.Value, k key, field string) {
 	if n.Kind != yaml.SequenceNode {
-		d.reject(n, field, "expected a list, got "+kindOf(n), "write "+k.name+": ["+strings.Join(k.oneof[:2], ", ")+"]")
+		d.reject(n, field, "expected a list, got "+kindOf(n), "write "+k.name+": ["+k.sample()+"]")
 		return
 	}
 	if len(n.Content) == 0 {
-		d.reject(n, field, "an empty list", "name at least one of "+strings.Join(k.oneof, ", ")+", or remove the line for all of them")
+		d.reject(n, field, "an empty list", "write "+k.name+": ["+k.sample()+"], or remove the line for the default")
 		return
 	}
 	var items []string
 	for i, item := range n.Content {
 		at := fmt.Sprintf("%s[%d]", field, i)
 		element := reflect.New(v.Type().Elem()).Elem()
-		d.value(item, element, key{name: k.name, oneof: k.oneof}, at)
+		d.value(item, element, key{name: k.name, oneof: k.oneof, like: k.like}, at)
 		if !d.bad[at] && slices.Contains(items, element.String()) {
 			d.reject(item, at, quote(element.String())+" is listed twice", "keep one of the two")
 		}
 		items = append(items, element.String())
 	}
 	v.Set(reflect.ValueOf(items))
+}
+
+// sample is what may stand in a list of this key.
+func (k key) sample() string {
+	if len(k.oneof) > 0 {
+		return strings.Join(k.oneof[:2], ", ")
+	}
+	return k.like
 }
 
 func parse(n *yaml.Node, t reflect.Type, k key) (any, error) {

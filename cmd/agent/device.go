@@ -41,7 +41,7 @@ func (a *agent) newDevice(ctx context.Context) (*device, error) {
 	d.pump = telemetry.NewPump(telemetry.PumpConfig{Queue: a.spool, Dial: dial, Current: ids.Current, Log: a.part("pump")})
 	d.renewer = renew.New(renew.Config{
 		Identities: ids, DeviceID: a.config.Device.ID,
-		First: a.stepped(way.enroller), FirstKey: way.key, Renew: a.stepped(a.renewal(d.pump)),
+		First: a.stepped(way.enroller), FirstKey: way.key, Renew: a.stepped(a.renewal(d.pump)), RenewKey: way.renewKey,
 		Prove: d.prove, Refused: d.pump.Unknown(), Accepted: d.pump.Accepted, Look: a.config.Renewal.Check, Log: a.part("renew"),
 	})
 	return d, nil
@@ -86,22 +86,32 @@ type way struct {
 	enroller provisioning.Enroller
 	keys     keys.Store // the store, and the bootstrap key besides where that is the operational one
 	key      string     // the key of the first identity; "" is a fresh one
+	renewKey string     // the key of all further ones; "" is a fresh one for each
 }
 
-// firstWay follows the configuration: DPS with a CSR for a fresh key, DPS without one, or a hub that is fixed; in
-// the last two the bootstrap certificate is the operational one.
+// firstWay follows the configuration: DPS with a CSR, DPS without one, or a hub that is fixed; in the last two the
+// bootstrap certificate is the operational one. The key is a fresh one, unless the policy is to keep the bootstrap key.
 func (a *agent) firstWay(ctx context.Context) (way, error) {
 	client, err := a.dps()
 	if err != nil {
 		return way{}, err
 	}
 	c := a.config
-	if c.Hub.Host == "" && c.Provisioning.DPS.CSR {
+	asks, same := c.Hub.Host == "" && c.Provisioning.DPS.CSR, c.Keys.Policy == policySame
+	if asks && !same {
 		return way{enroller: client, keys: a.keys}, nil
 	}
 	boot, err := a.bootstrap(ctx)
 	if err != nil {
 		return way{}, err
+	}
+	name := bootstrapKeyName(boot.Leaf)
+	w := way{enroller: client, keys: keys.With(a.keys, name, boot.PrivateKey.(crypto.Signer)), key: name}
+	if same {
+		w.renewKey = name
+	}
+	if asks {
+		return w, nil
 	}
 	chain, err := x509.ParseCertificates(bytes.Join(boot.Certificate, nil))
 	if err != nil {
@@ -111,11 +121,8 @@ func (a *agent) firstWay(ctx context.Context) (way, error) {
 	if c.Hub.Host != "" {
 		assigner = provisioning.Fixed(identity.Assignment{DeviceID: c.Device.ID, Hub: c.Hub.Host})
 	}
-	name := bootstrapKeyName(chain[0])
-	return way{
-		enroller: provisioning.Compose(provisioning.Existing(chain), assigner),
-		keys:     keys.With(a.keys, name, boot.PrivateKey.(crypto.Signer)), key: name,
-	}, nil
+	w.enroller = provisioning.Compose(provisioning.Existing(chain), assigner)
+	return w, nil
 }
 
 func (a *agent) dps() (*dps.Client, error) {

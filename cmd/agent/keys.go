@@ -1,7 +1,6 @@
 package main
 
 import (
-	"bytes"
 	"context"
 	"crypto"
 	"crypto/sha256"
@@ -12,9 +11,13 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strconv"
+	"strings"
 
 	"github.com/devid-agent/devid-agent/fault"
+	"github.com/devid-agent/devid-agent/hsm"
 	"github.com/devid-agent/devid-agent/identity"
+	"github.com/devid-agent/devid-agent/internal/durable"
 	"github.com/devid-agent/devid-agent/keys"
 	"github.com/devid-agent/devid-agent/tpm"
 )
@@ -22,14 +25,18 @@ import (
 // tss2 is the type of a PEM block whose private key only the TPM can use.
 const tss2 = "TSS2 PRIVATE KEY"
 
+// openKeys opens where keys live: the TPM or the token that the configuration names.
 func openKeys(c *Config, w world) (keys.Store, error) {
-	store := w.keys
-	if store == nil {
-		chip, err := openTPM(c, w)
-		if err != nil {
-			return nil, err
-		}
-		store = chip
+	store, err := w.keys, error(nil)
+	switch {
+	case store != nil:
+	case c.Keys.PKCS11 != "":
+		store, err = openToken(c, w.step, hsm.Open)
+	default:
+		store, err = openTPM(c, w.step, tpm.Open)
+	}
+	if err != nil {
+		return nil, err
 	}
 	if w.step != nil {
 		store = steppedKeys{store, w.step}
@@ -37,18 +44,71 @@ func openKeys(c *Config, w world) (keys.Store, error) {
 	return store, nil
 }
 
-func openTPM(c *Config, w world) (*tpm.Store, error) {
+// lookKeys opens the key store for reading, beside an agent that may be running.
+func lookKeys(c *Config) (keys.Store, error) {
+	if c.Keys.PKCS11 != "" {
+		return openToken(c, nil, hsm.Look)
+	}
+	return openTPM(c, nil, tpm.Look)
+}
+
+func openTPM(c *Config, step durable.Step, open func(tpm.Config) (*tpm.Store, error)) (keys.Store, error) {
 	algorithm, err := keys.ParseAlgorithm(c.Keys.Algorithm)
 	if err != nil {
 		return nil, err
 	}
-	return tpm.Open(tpm.Config{TCTI: c.Keys.TPM, Dir: filepath.Join(c.Device.State, "keys"), Algorithm: algorithm, Step: w.step})
+	bank, pcrs, err := parsePCRs(c.Keys.PCR.Select)
+	if err != nil {
+		return nil, err
+	}
+	persistent, err := parseHandle(c.Keys.Persistent)
+	if err != nil {
+		return nil, err
+	}
+	store, err := open(tpm.Config{
+		TCTI: c.Keys.TPM, Dir: keysDir(c), Algorithm: algorithm, Step: step,
+		OwnerAuthFile: c.Keys.OwnerAuth, KeyAuthFile: c.Keys.KeyAuth, Persistent: persistent, PadHere: c.Keys.PadInAgent,
+		PCR: tpm.PCR{Bank: bank, PCRs: pcrs, PolicyKey: c.Keys.PCR.PolicyKey, Signature: c.Keys.PCR.Signature},
+	})
+	if err != nil {
+		return nil, err
+	}
+	return store, nil
 }
 
-// lookKeys opens the key store for reading, beside an agent that may be running.
-func lookKeys(c *Config) (*tpm.Store, error) {
-	return tpm.Look(tpm.Config{TCTI: c.Keys.TPM, Dir: filepath.Join(c.Device.State, "keys")})
+func parseHandle(s string) (uint32, error) {
+	if s == "" {
+		return 0, nil
+	}
+	n, err := strconv.ParseUint(s, 0, 32)
+	return uint32(n), err
 }
+
+func openToken(c *Config, step durable.Step, open func(hsm.Config) (*hsm.Store, error)) (keys.Store, error) {
+	algorithm, err := hsm.ParseAlgorithm(c.Keys.Algorithm)
+	if err != nil {
+		return nil, err
+	}
+	pin := c.Keys.PIN
+	if pin == "" && !strings.Contains(c.Keys.PKCS11, "pin-source=") {
+		if tty := terminal(); tty != nil {
+			defer tty.Close()
+			if pin, err = askPIN(tty, c.Keys.PKCS11); err != nil {
+				return nil, err
+			}
+		}
+	}
+	store, err := open(hsm.Config{
+		URI: c.Keys.PKCS11, PIN: pin, Helper: c.Keys.Helper, Env: c.Keys.Environment,
+		Algorithm: algorithm, StateDir: keysDir(c), Step: step,
+	})
+	if err != nil {
+		return nil, err
+	}
+	return store, nil
+}
+
+func keysDir(c *Config) string { return filepath.Join(c.Device.State, "keys") }
 
 func (a *agent) bootstrap(ctx context.Context) (tls.Certificate, error) {
 	return bootstrapCredential(ctx, a.config, a.keys)
@@ -61,42 +121,63 @@ func bootstrapCredential(ctx context.Context, config *Config, store keys.Store) 
 	if err != nil {
 		return tls.Certificate{}, fault.AskOperator(fmt.Errorf("bootstrap: %w", err), "put the bootstrap certificate chain there, or correct bootstrap.certificate")
 	}
-	key, err := os.ReadFile(c.Key)
-	if err != nil {
-		return tls.Certificate{}, fault.AskOperator(fmt.Errorf("bootstrap: %w", err), "put the bootstrap key there, or correct bootstrap.key")
-	}
-	if !bytes.Contains(key, []byte("BEGIN "+tss2)) {
-		cert, err := tls.X509KeyPair(certificate, key)
-		if err != nil {
-			return tls.Certificate{}, fault.AskOperator(fmt.Errorf("bootstrap: %s, %s: %w", c.Certificate, c.Key, err), "put a certificate and its own key there")
-		}
-		return cert, nil
-	}
-	return bootstrapInTPM(ctx, config, store, certificate, key)
-}
-
-// loader is a key store that opens keys which somebody else made in its hardware.
-type loader interface {
-	Load(ctx context.Context, pem []byte) (crypto.Signer, error)
-}
-
-func bootstrapInTPM(ctx context.Context, config *Config, store keys.Store, certificate, key []byte) (tls.Certificate, error) {
-	chip, ok := store.(loader)
-	if !ok {
-		return tls.Certificate{}, fault.As(fault.Permanent, errors.New("bootstrap: the key store opens no "+tss2))
-	}
-	signer, err := chip.Load(ctx, key)
-	if err != nil {
-		return tls.Certificate{}, fmt.Errorf("bootstrap: %s: %w", config.Bootstrap.Key, err)
-	}
 	chain, err := identity.ParseChain(certificate)
 	if err != nil {
-		return tls.Certificate{}, fault.AskOperator(fmt.Errorf("bootstrap: %s: %w", config.Bootstrap.Certificate, err), "put the chain there as PEM, leaf first")
+		return tls.Certificate{}, fault.AskOperator(fmt.Errorf("bootstrap: %s: %w", c.Certificate, err), "put the chain there as PEM, leaf first")
 	}
-	if public, ok := signer.Public().(interface{ Equal(crypto.PublicKey) bool }); !ok || !public.Equal(chain[0].PublicKey) {
+	key, err := bootstrapKey(ctx, c.Key, store)
+	if err != nil {
+		return tls.Certificate{}, fmt.Errorf("bootstrap: %w", err)
+	}
+	if public, ok := key.Public().(interface{ Equal(crypto.PublicKey) bool }); !ok || !public.Equal(chain[0].PublicKey) {
 		return tls.Certificate{}, fault.AskOperator(errors.New("bootstrap: the certificate is for another key"), "put a certificate and its own key there")
 	}
-	return identity.Certificate(chain, signer), nil
+	return identity.Certificate(chain, key), nil
+}
+
+// Abilities that a key store may have: to open keys which somebody else made in its hardware.
+type (
+	blobLoader interface {
+		Load(ctx context.Context, pem []byte) (crypto.Signer, error)
+	}
+	handleLoader interface {
+		LoadHandle(ctx context.Context, name string) (crypto.Signer, error)
+	}
+	uriLoader interface {
+		Load(ctx context.Context, uri string) (crypto.Signer, error)
+	}
+)
+
+// bootstrapKey opens the key that bootstrap.key names: in the hardware, or a PEM file.
+func bootstrapKey(ctx context.Context, name string, store keys.Store) (crypto.Signer, error) {
+	if stepped, ok := store.(steppedKeys); ok {
+		store = stepped.Store
+	}
+	cannot := fault.As(fault.Permanent, fmt.Errorf("this key store opens no key like %s", name))
+	if inHardware(name) {
+		if token, ok := store.(uriLoader); ok {
+			return token.Load(ctx, name)
+		}
+		if chip, ok := store.(handleLoader); ok {
+			return chip.LoadHandle(ctx, name)
+		}
+		return nil, cannot
+	}
+	text, err := os.ReadFile(name)
+	if err != nil {
+		return nil, fault.AskOperator(err, "put the bootstrap key there, or correct bootstrap.key")
+	}
+	block := keyBlock(text)
+	if block == nil {
+		return nil, fault.AskOperator(fmt.Errorf("no private key in %s", name), "put it there as PEM")
+	}
+	if block.Type != tss2 {
+		return parseSigner(block)
+	}
+	if chip, ok := store.(blobLoader); ok {
+		return chip.Load(ctx, text)
+	}
+	return nil, cannot
 }
 
 // bootstrapKeyName names the key of leaf in the identity of a device whose bootstrap certificate is the operational

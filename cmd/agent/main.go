@@ -13,7 +13,6 @@ import (
 	"os/signal"
 	"runtime"
 	"runtime/debug"
-	"slices"
 	"strings"
 	"syscall"
 
@@ -29,28 +28,6 @@ const (
 
 // release is set by the build: -ldflags "-X main.release=1.2.3".
 var release = "0.1.0-dev"
-
-type options struct {
-	config string
-	json   bool
-}
-
-type command struct {
-	name, about string
-	run         func(ctx context.Context, o options, out io.Writer) error
-}
-
-func commands() []command {
-	return []command{
-		{"run", "be the agent: enroll, stream telemetry, renew, until stopped", runCommand},
-		{"enroll", "get the first identity now, prove it to the hub, and stop", enrollCommand},
-		{"renew", "get a fresh certificate now, also while the agent runs", renewCommand},
-		{"status", "what the running agent is doing", quick(statusCommand)},
-		{"check", "look at everything the agent needs, and say what to do about it", checkCommand},
-		{"config check", "read the configuration and list all mistakes", quick(configCheckCommand)},
-		{"version", "print the version", quick(versionCommand)},
-	}
-}
 
 func quick(f func(options, io.Writer) error) func(context.Context, options, io.Writer) error {
 	return func(_ context.Context, o options, out io.Writer) error { return f(o, out) }
@@ -78,37 +55,6 @@ func execute(ctx context.Context, args []string, out, errOut io.Writer) int {
 	}
 	explain(errOut, err)
 	return code(err)
-}
-
-func parseCommand(args []string, errOut io.Writer) (command, options, error) {
-	var o options
-	flags := flag.NewFlagSet("devid-agent", flag.ContinueOnError)
-	flags.SetOutput(errOut)
-	flags.StringVar(&o.config, "config", "/etc/devid-agent/agent.yaml", "configuration `file`")
-	flags.BoolVar(&o.json, "json", false, "print JSON")
-	flags.Usage = func() { usage(errOut) }
-	words, rest := args, []string(nil)
-	if i := slices.IndexFunc(args, func(a string) bool { return strings.HasPrefix(a, "-") }); i >= 0 {
-		words, rest = args[:i], args[i:]
-	}
-	if err := flags.Parse(rest); err != nil {
-		return command{}, o, err
-	}
-	name := strings.Join(words, " ")
-	for _, c := range commands() {
-		if c.name == name && flags.NArg() == 0 {
-			return c, o, nil
-		}
-	}
-	usage(errOut)
-	return command{}, o, fmt.Errorf("unknown command %q", strings.Join(append(words, flags.Args()...), " "))
-}
-
-func usage(w io.Writer) {
-	fmt.Fprint(w, "usage: devid-agent COMMAND [--config FILE] [--json]\n\n")
-	for _, c := range commands() {
-		fmt.Fprintf(w, "  %-14s %s\n", c.name, c.about)
-	}
 }
 
 func code(err error) int {

@@ -107,6 +107,9 @@ func (o *options) serve(ctx context.Context, cloud *sim.Cloud, out, diagnostics 
 	if err := os.WriteFile(filepath.Join(o.dir, "roots.pem"), cloud.RootsPEM(), 0o644); err != nil {
 		return err
 	}
+	if err := o.prepareEST(cloud, diagnostics); err != nil {
+		return err
+	}
 	if err := o.prepare(cloud, out); err != nil {
 		return err
 	}

@@ -6,8 +6,9 @@ package house
 // Test files may import more: what they stand on is a simulator, a software TPM, a suite.
 var Rooms = map[string][]string{
 	// roof
-	"cmd/agent": {"fault", "keys", "internal/durable", "tpm", "identity", "provisioning", "provisioning/dps", "renew",
+	"cmd/agent": {"fault", "keys", "internal/durable", "tpm", "hsm", "attest", "identity", "provisioning", "provisioning/dps", "renew",
 		"telemetry", "telemetry/spool", "telemetry/iothub", "telemetry/sensors", "telemetry/ingest"},
+	"cmd/pkcs11":    {"hsm/module"},
 	"cmd/cloudsim":  {"sim"},
 	"examples/demo": {"sim"},
 
@@ -16,6 +17,7 @@ var Rooms = map[string][]string{
 
 	// floor 3
 	"provisioning/dps":  {"provisioning", "identity", "internal/mqtt", "fault"},
+	"provisioning/est":  {"provisioning", "fault"},
 	"telemetry/iothub":  {"telemetry", "telemetry/spool", "identity", "internal/mqtt", "fault"},
 	"telemetry/sensors": {"telemetry", "telemetry/spool", "fault"},
 	"telemetry/ingest":  {"telemetry", "telemetry/spool", "fault"},
@@ -26,12 +28,16 @@ var Rooms = map[string][]string{
 
 	// floor 1
 	"tpm":             {"keys", "internal/durable", "fault"},
+	"hsm":             {"hsm/wire", "keys", "internal/durable", "fault"},
+	"hsm/module":      {"hsm/wire"}, // cgo: linked only by cmd/pkcs11
+	"attest":          {"keys"},
 	"identity":        {"keys", "internal/durable", "fault"},
 	"telemetry/spool": {"internal/durable", "fault"},
 
 	// ground
 	"fault":            {},
 	"keys":             {},
+	"hsm/wire":         {},
 	"internal/durable": {"fault"},
 	"internal/mqtt":    {"fault"},
 	"internal/house":   {},
@@ -39,6 +45,7 @@ var Rooms = map[string][]string{
 	// beside the house: for tests only
 	"keys/keystest": {"keys"},
 	"tpm/tpmtest":   {"tpm", "keys", "fault"},
+	"hsm/hsmtest":   {"hsm", "tpm/tpmtest", "keys", "fault"},
 
 	// the garden: a simulator that shares code with its client proves nothing
 	"sim": {},
@@ -46,9 +53,11 @@ var Rooms = map[string][]string{
 
 // Outside says where a third-party module may be imported. Its types do not leave that room.
 var Outside = map[string][]string{
-	"github.com/google/go-tpm":            {"tpm", "tpm/tpmtest"},
+	"github.com/google/go-tpm":            {"tpm", "tpm/tpmtest", "attest"},
+	"github.com/ThalesGroup/crypto11":     {"hsm/module"},
+	"github.com/miekg/pkcs11":             {"hsm/module"}, // the types of crypto11's own door
 	"github.com/eclipse/paho.mqtt.golang": {"internal/mqtt"},
 	"go.yaml.in/yaml/v3":                  {"cmd/agent"},
 	"golang.org/x/sync":                   {"cmd/agent"},
-	"golang.org/x/sys":                    {"tpm", "tpm/tpmtest", "telemetry/spool", "telemetry/sensors", "telemetry/ingest"},
+	"golang.org/x/sys":                    {"cmd/agent", "tpm", "tpm/tpmtest", "hsm", "hsm/module", "telemetry/spool", "telemetry/sensors", "telemetry/ingest"},
 }

@@ -79,12 +79,15 @@ func TestEachRoomOfTheDrawingExists(t *testing.T) {
 func TestShippedPackagesImportNoTestPackages(t *testing.T) {
 	for _, p := range packages(t) {
 		for _, path := range p.Imports {
-			if name, ours := room(path); ours && strings.HasSuffix(name, "test") && !strings.HasSuffix(p.ImportPath, "test") {
+			if name, ours := room(path); ours && forTests(name) && !forTests(p.ImportPath) {
 				t.Errorf("%s imports %s", p.ImportPath, name)
 			}
 		}
 	}
 }
+
+// forTests says by a package's name that nothing but tests stands on it.
+func forTests(name string) bool { return strings.HasSuffix(name, "test") && name != "attest" }
 
 func TestTheSimulatorSharesNoCodeWithTheAgentNotEvenInItsTests(t *testing.T) {
 	for _, p := range packages(t) {

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/google/go-tpm/tpm2"
+	"github.com/google/go-tpm/tpm2/transport"
 )
 
 // Any is every command.
@@ -44,6 +45,13 @@ func (p *TPM) Alter(f func(command tpm2.TPMCC, answer []byte)) {
 	p.alter = f
 }
 
+// Watch shows f each command as it comes. Nil ends that.
+func (p *TPM) Watch(f func(command []byte)) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.watch = f
+}
+
 // Count is how many commands of that code have come since the start.
 func (p *TPM) Count(command tpm2.TPMCC) int {
 	p.mu.Lock()
@@ -69,6 +77,20 @@ func (p *TPM) serve() {
 			go p.relay(c)
 		}
 	}()
+}
+
+// Relayed sends as users of the TCTI do.
+func (p *TPM) Relayed() transport.TPM { return relayed{p} }
+
+type relayed struct{ *TPM }
+
+func (r relayed) Send(command []byte) ([]byte, error) {
+	c, err := net.Dial("unix", r.front())
+	if err != nil {
+		return nil, err
+	}
+	defer c.Close()
+	return ask(c, command)
 }
 
 func (p *TPM) relay(client net.Conn) {
@@ -106,16 +128,26 @@ func dial(path string) (net.Conn, error) {
 
 func (p *TPM) answer(chip net.Conn, command []byte) ([]byte, error) {
 	code, start := tpm2.TPMCC(binary.BigEndian.Uint32(command[6:])), time.Now()
+	p.mu.Lock()
+	watch := p.watch
+	p.mu.Unlock()
+	if watch != nil {
+		watch(command)
+	}
 	if rc := p.refusal(code); rc != tpm2.TPMRCSuccess {
 		return refuse(rc), nil
 	}
-	answer, err := ask(chip, command)
+	p.mu.Lock()
+	slow, alter, salt := p.slow, p.alter, p.salt
+	p.mu.Unlock()
+	to := func(command []byte) ([]byte, error) { return ask(chip, command) }
+	if salt != nil {
+		to = salt.between(to)
+	}
+	answer, err := to(command)
 	if err != nil {
 		return nil, err
 	}
-	p.mu.Lock()
-	slow, alter := p.slow, p.alter
-	p.mu.Unlock()
 	if alter != nil {
 		alter(code, answer)
 	}

@@ -29,6 +29,8 @@ type TPM struct {
 	slow   time.Duration
 	rules  []*rule
 	alter  func(command tpm2.TPMCC, answer []byte)
+	watch  func(command []byte)
+	salt   *longSalt // nil for a TPM that pads as it should
 	counts map[tpm2.TPMCC]int
 }
 
@@ -147,23 +149,38 @@ func (p *TPM) Fill() {
 	p.t.Fatal("the TPM does not get full")
 }
 
-// Lock brings the TPM into the lockout that follows too many wrong passwords.
+// Lock brings the TPM into the lockout that follows too many wrong passwords, for an hour.
 func (p *TPM) Lock() {
 	p.t.Helper()
-	if answer, err := p.Send(oneWrongPassword()); err != nil || binary.BigEndian.Uint32(answer[6:]) != 0 {
+	p.Patience(1, time.Hour)
+	p.Guess(4)
+}
+
+// Patience sets how many wrong passwords the TPM takes until it locks itself, and after which time it forgives one.
+func (p *TPM) Patience(tries int, forgives time.Duration) {
+	p.t.Helper()
+	answer, err := p.Send(patience(uint32(tries), uint32(forgives/time.Second)))
+	if err != nil || binary.BigEndian.Uint32(answer[6:]) != 0 {
 		p.t.Fatalf("set the parameters of the lockout: % x: %v", answer, err)
 	}
+}
+
+// Guess tries n wrong passwords.
+func (p *TPM) Guess(n int) {
+	p.t.Helper()
 	key, err := p.primary([]byte("right"))
 	if err != nil {
 		p.t.Fatal(err)
 	}
 	defer func() { _, _ = tpm2.FlushContext{FlushHandle: key.ObjectHandle}.Execute(p) }()
-	for range 4 {
-		if err := guess(p, key); errors.Is(err, tpm2.TPMRCLockout) {
+	for tried := 0; tried < n; {
+		switch err := guess(p, key); {
+		case errors.Is(err, tpm2.TPMRCLockout):
 			return
+		case !errors.Is(err, tpm2.TPMRCRetry):
+			tried++
 		}
 	}
-	p.t.Fatal("wrong passwords did not lock the TPM")
 }
 
 // primary makes a signing key that counts wrong passwords.
@@ -190,12 +207,11 @@ func empty(h tpm2.TPMHandle) tpm2.AuthHandle {
 	return tpm2.AuthHandle{Handle: h, Name: tpm2.HandleName(h), Auth: tpm2.PasswordAuth(nil)}
 }
 
-// oneWrongPassword is TPM2_DictionaryAttackParameters, which go-tpm does not have: one wrong password, and an
-// hour to wait.
-func oneWrongPassword() []byte {
+// patience is TPM2_DictionaryAttackParameters, which go-tpm does not have.
+func patience(tries, seconds uint32) []byte {
 	command := []byte{0x80, 0x02, 0, 0, 0, 39, 0, 0, 0x01, 0x3A, 0x40, 0, 0, 0x0A} // tag, size, code, TPM_RH_LOCKOUT
 	command = append(command, 0, 0, 0, 9, 0x40, 0, 0, 0x09, 0, 0, 0, 0, 0)         // the empty password
-	for _, parameter := range []uint32{1, 3600, 3600} {
+	for _, parameter := range []uint32{tries, seconds, seconds} {
 		command = binary.BigEndian.AppendUint32(command, parameter)
 	}
 	return command

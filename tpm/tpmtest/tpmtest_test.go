@@ -1,8 +1,9 @@
 package tpmtest
 
 import (
+	"crypto"
+	"crypto/rsa"
 	"errors"
-	"net"
 	"os"
 	"os/exec"
 	"testing"
@@ -60,7 +61,7 @@ func TestSlowTPMTakesItsTime(t *testing.T) {
 	_ = guess(p, key)
 	p.Slow(50 * time.Millisecond)
 	start := time.Now()
-	if err := guess(relayed{p}, key); err != nil {
+	if err := guess(p.Relayed(), key); err != nil {
 		t.Fatal(err)
 	}
 	if took := time.Since(start); took < 50*time.Millisecond {
@@ -83,14 +84,49 @@ func TestKilledTPMAnswersNobody(t *testing.T) {
 	}
 }
 
-// relayed sends as users of the TCTI do.
-type relayed struct{ *TPM }
-
-func (r relayed) Send(command []byte) ([]byte, error) {
-	c, err := net.Dial("unix", r.front())
+func TestLongSaltIsWhatTLSRefuses(t *testing.T) {
+	p := Start(t)
+	p.LongSalt()
+	root, err := tpm2.CreatePrimary{PrimaryHandle: empty(tpm2.TPMRHOwner), InPublic: tpm2.New2B(tpm2.ECCSRKTemplate)}.Execute(p.Relayed())
 	if err != nil {
-		return nil, err
+		t.Fatal(err)
 	}
-	defer c.Close()
-	return ask(c, command)
+	parent := tpm2.AuthHandle{Handle: root.ObjectHandle, Name: root.Name, Auth: tpm2.PasswordAuth(nil)}
+	made, err := tpm2.Create{ParentHandle: parent, InPublic: tpm2.New2B(tpm2.TPMTPublic{Type: tpm2.TPMAlgRSA, NameAlg: tpm2.TPMAlgSHA256,
+		ObjectAttributes: tpm2.TPMAObject{SensitiveDataOrigin: true, UserWithAuth: true, SignEncrypt: true, NoDA: true},
+		Parameters:       tpm2.NewTPMUPublicParms(tpm2.TPMAlgRSA, &tpm2.TPMSRSAParms{KeyBits: 2048})})}.Execute(p.Relayed())
+	if err != nil {
+		t.Fatal(err)
+	}
+	key, err := tpm2.Load{ParentHandle: parent, InPublic: made.OutPublic, InPrivate: made.OutPrivate}.Execute(p.Relayed())
+	if err != nil {
+		t.Fatal(err)
+	}
+	digest := make([]byte, 32)
+	answer, err := tpm2.Sign{KeyHandle: tpm2.AuthHandle{Handle: key.ObjectHandle, Name: key.Name, Auth: tpm2.PasswordAuth(nil)},
+		Digest: tpm2.TPM2BDigest{Buffer: digest},
+		InScheme: tpm2.TPMTSigScheme{Scheme: tpm2.TPMAlgRSAPSS,
+			Details: tpm2.NewTPMUSigScheme(tpm2.TPMAlgRSAPSS, &tpm2.TPMSSchemeHash{HashAlg: tpm2.TPMAlgSHA256})},
+		Validation: tpm2.TPMTTKHashCheck{Tag: tpm2.TPMSTHashCheck, Hierarchy: tpm2.TPMRHNull}}.Execute(p.Relayed())
+	if err != nil {
+		t.Fatal(err)
+	}
+	signature, err := answer.Signature.Signature.RSAPSS()
+	if err != nil {
+		t.Fatal(err)
+	}
+	area, err := made.OutPublic.Contents()
+	if err != nil {
+		t.Fatal(err)
+	}
+	public, err := tpm2.Pub(*area)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for salt, good := range map[int]bool{222: true, 32: false} {
+		err := rsa.VerifyPSS(public.(*rsa.PublicKey), crypto.SHA256, digest, signature.Sig.Buffer, &rsa.PSSOptions{SaltLength: salt})
+		if (err == nil) != good {
+			t.Errorf("salt %d: %v", salt, err)
+		}
+	}
 }

@@ -1,0 +1,165 @@
+package main
+
+import (
+	"context"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"os"
+
+	"github.com/devid-agent/devid-agent/attest"
+	"github.com/devid-agent/devid-agent/fault"
+	"github.com/devid-agent/devid-agent/keys"
+)
+
+// attestCommands are two at the device, attest and attest answer, and two at the verifier, who needs neither a
+// configuration nor a TPM. What goes between them is files.
+func attestCommands() []command {
+	a, v := new(attestFlags), new(verifyFlags)
+	return []command{
+		{name: "attest", takes: "[KEY]", about: "evidence that a key was born in the hardware and cannot leave (default: the key in force)",
+			flags: a.forEvidence, run: a.evidence},
+		{name: "attest answer", takes: "CHALLENGE", about: "prove that the evidence comes from the TPM of the endorsement certificate",
+			flags: a.forAnswer, run: a.answer},
+		{name: "attest verify", takes: "EVIDENCE", about: "anywhere: check evidence, and say in words what it proves",
+			flags: v.forVerify, run: v.verify},
+		{name: "attest challenge", takes: "EVIDENCE", about: "anywhere: make a challenge for the TPM that the evidence names",
+			flags: v.forChallenge, run: v.challenge},
+	}
+}
+
+// attestFlags are those of the device.
+type attestFlags struct {
+	nonce, out string
+}
+
+func (f *attestFlags) forEvidence(s *flag.FlagSet) {
+	s.StringVar(&f.nonce, "nonce", "", "16 to 64 random bytes from the verifier, in `hex`; it makes them with: openssl rand -hex 32")
+	s.StringVar(&f.out, "out", "", "`file` for the evidence (default standard output)")
+}
+
+func (f *attestFlags) forAnswer(s *flag.FlagSet) {
+	s.StringVar(&f.out, "out", "", "`file` for the answer (default standard output)")
+}
+
+func (f *attestFlags) evidence(ctx context.Context, o options, out io.Writer) error {
+	nonce, err := parseNonce(f.nonce)
+	if err != nil {
+		return err
+	}
+	w, err := lookWorkbench(o)
+	if err != nil {
+		return err
+	}
+	defer w.close()
+	name, err := w.subject(o)
+	if err != nil {
+		return err
+	}
+	hardware, ok := w.store.(keys.Attester)
+	if !ok {
+		return fault.As(fault.Permanent, errors.New("this key store makes no evidence"))
+	}
+	e, err := hardware.Attest(ctx, name, nonce)
+	if errors.Is(err, keys.ErrNotFound) {
+		return fault.AskOperator(err, "devid-agent key list says which keys there are; a bootstrap key in a file of its own is none of them")
+	}
+	if err != nil {
+		return err
+	}
+	return hand(o, out, f.out, e, "evidence about the key "+name)
+}
+
+// subject is the key that is asked about.
+func (w *workbench) subject(o options) (string, error) {
+	switch {
+	case len(o.args) > 0:
+		return o.args[0], nil
+	case w.unknown != nil:
+		return "", w.unknown
+	case w.current == nil:
+		return "", fault.AskOperator(errors.New("attest: no identity is in force"), "name a key: devid-agent attest KEY; devid-agent key list says which there are")
+	}
+	return w.current.Key, nil
+}
+
+func (f *attestFlags) answer(ctx context.Context, o options, out io.Writer) error {
+	challenge, err := readFile(o.args[0], attest.ParseChallenge)
+	if err != nil {
+		return err
+	}
+	w, err := lookWorkbench(o)
+	if err != nil {
+		return err
+	}
+	defer w.close()
+	hardware, ok := w.store.(keys.Prover)
+	if !ok {
+		return fault.As(fault.Permanent, errors.New("this key store answers no challenges"))
+	}
+	answer, err := hardware.Answer(ctx, challenge)
+	if err != nil {
+		return err
+	}
+	return hand(o, out, f.out, answer, "answer")
+}
+
+func parseNonce(s string) ([]byte, error) {
+	nonce, err := hex.DecodeString(s)
+	if err == nil {
+		err = keys.CheckNonce(nonce)
+	}
+	if err != nil {
+		return nil, fault.AskOperator(fmt.Errorf("--nonce: %w", err), "the verifier makes one with: openssl rand -hex 32")
+	}
+	return nonce, nil
+}
+
+// readFile reads one of the files that go between device and verifier.
+func readFile[T any](path string, parse func([]byte) (T, error)) (T, error) {
+	var zero T
+	b, err := os.ReadFile(path)
+	if err != nil {
+		return zero, err
+	}
+	v, err := parse(b)
+	if err != nil {
+		return zero, fault.AskOperator(fmt.Errorf("%s: %w", path, err), "copy the file again, whole")
+	}
+	return v, nil
+}
+
+// hand gives v to the other side: in a file, or on standard output.
+func hand(o options, out io.Writer, path string, v any, what string) error {
+	if path == "" {
+		return printJSON(out, v)
+	}
+	if err := writeFile(path, v); err != nil {
+		return err
+	}
+	if o.json {
+		return printJSON(out, map[string]string{"written": path})
+	}
+	_, err := fmt.Fprintf(out, "%s is in %s\n", what, path)
+	return err
+}
+
+// writeFile makes a new file: evidence that lies there already may be the only one.
+func writeFile(path string, v any) error {
+	b, err := json.MarshalIndent(v, "", "  ")
+	if err != nil {
+		return err
+	}
+	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
+	if errors.Is(err, os.ErrExist) {
+		return fault.AskOperator(err, "name another file, or remove that one")
+	}
+	if err != nil {
+		return err
+	}
+	_, err = f.Write(append(b, '\n'))
+	return errors.Join(err, f.Close())
+}

@@ -1,0 +1,137 @@
+package main
+
+import (
+	"encoding/pem"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/devid-agent/devid-agent/hsm/hsmtest"
+	"github.com/devid-agent/devid-agent/sim"
+)
+
+func TestMain(m *testing.M) { hsmtest.Main(m) }
+
+// onToken gives the desk a PKCS#11 token instead of its TPM.
+func (d *desk) onToken(token *hsmtest.Token, more string) {
+	d.t.Helper()
+	c := token.Config()
+	b, err := os.ReadFile(d.file)
+	if err != nil {
+		d.t.Fatal(err)
+	}
+	section := fmt.Sprintf("keys: {pkcs11: %q, helper: %q, environment: [%q]%s}", c.URI, c.Helper, c.Env[0], more)
+	d.configure(strings.Replace(string(b), fmt.Sprintf("keys: {tpm: %q}", d.tpm.TCTI()), section, 1))
+}
+
+// certify puts a bootstrap certificate for a key in the hardware in the place of the one in a file.
+func (d *desk) certify(public any) {
+	d.t.Helper()
+	chain, err := d.cloud.Bootstrap(gatewayID, public, time.Hour)
+	if err != nil {
+		d.t.Fatal(err)
+	}
+	var certificates []byte
+	for _, c := range chain {
+		certificates = append(certificates, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: c.Raw})...)
+	}
+	if err := os.WriteFile(filepath.Join(d.dir, "bootstrap.pem"), certificates, 0o644); err != nil {
+		d.t.Fatal(err)
+	}
+}
+
+func (d *desk) replace(old, new string) {
+	d.t.Helper()
+	b, err := os.ReadFile(d.file)
+	if err != nil {
+		d.t.Fatal(err)
+	}
+	if !strings.Contains(string(b), old) {
+		d.t.Fatalf("the configuration has no %q", old)
+	}
+	d.configure(strings.Replace(string(b), old, new, 1))
+}
+
+func TestATokenServesTheWholeWay(t *testing.T) {
+	d := newDesk(t, sim.Temper{}, "")
+	d.append(azure(d.cloud))
+	d.onToken(hsmtest.Start(t), "")
+	d.streams()
+	if code, out, errOut := d.command("renew"); code != 0 || !strings.Contains(out, "generation 2,") {
+		t.Fatalf("renew: %d %s%s", code, out, errOut)
+	}
+	if code, out, errOut := d.command("check"); code != 0 || !strings.Contains(out, "CKA_NEVER_EXTRACTABLE") {
+		t.Errorf("check: %d\n%s%s", code, out, errOut)
+	}
+	d.streams()
+}
+
+func TestATokenThatIsPulledIsWaitedForWhileReadingsAreTakenIn(t *testing.T) {
+	d := newDesk(t, sim.Temper{}, "")
+	d.append(azure(d.cloud))
+	token := hsmtest.Start(t)
+	d.onToken(token, "")
+	d.run()
+	d.until("the agent connects", func() bool { return d.cloud.Online(gatewayID) })
+	token.Pull()
+	d.cloud.Disconnect(gatewayID)
+	d.until("the session is lost", func() bool { s := d.status(); return s.Hub != nil && s.Hub.State != "online" })
+	before := d.status().Spool.LastSeq
+	d.until("readings are taken in", func() bool { return d.status().Spool.LastSeq > before+5 })
+	token.PutBack()
+	d.until("it is back without a restart", func() bool { return d.cloud.Online(gatewayID) })
+	last := d.status().Spool.LastSeq
+	d.until("all that waited arrives", func() bool { return d.status().Spool.Acked >= last })
+}
+
+func TestATokenThatMakesNoKeysKeepsTheOneItHas(t *testing.T) {
+	d := newDesk(t, sim.Temper{}, "")
+	d.append(azure(d.cloud))
+	token := hsmtest.Start(t)
+	store := token.Open(t, token.Config())
+	key, err := store.Create(t.Context(), "factory")
+	if err != nil {
+		t.Fatal(err)
+	}
+	d.certify(key.Public())
+	d.onToken(token, ", policy: same")
+	d.replace("key: bootstrap.key", `key: "pkcs11:object=devid-agent:factory"`)
+	d.streams()
+	if code, out, errOut := d.command("renew"); code != 0 || !strings.Contains(out, "generation 2,") {
+		t.Fatalf("renew: %d %s%s", code, out, errOut)
+	}
+	if names, err := store.Names(t.Context()); err != nil || len(names) != 1 {
+		t.Errorf("keys on the token: %v, %v", names, err)
+	}
+	issued := d.cloud.Issued(gatewayID)
+	if len(issued) != 2 || string(issued[0].RawSubjectPublicKeyInfo) != string(issued[1].RawSubjectPublicKeyInfo) {
+		t.Errorf("%d certificates, and not of one key", len(issued))
+	}
+}
+
+func TestAClearedTPMLeadsThroughDPSAndNotIntoALoop(t *testing.T) {
+	d := newDesk(t, sim.Temper{}, "")
+	d.append(azure(d.cloud))
+	d.run()
+	d.until("the agent connects", func() bool { return d.cloud.Online(gatewayID) })
+	d.tpm.Clear()
+	d.cloud.Disconnect(gatewayID)
+	d.until("the device is enrolled again", func() bool { return d.generation() == 2 && d.cloud.Online(gatewayID) })
+	if n := d.cloud.Count(gatewayID, sim.Registering); n != 2 {
+		t.Errorf("DPS was asked %d times", n)
+	}
+}
+
+func TestATPMThatWasClearedOverNightIsSeenAtBoot(t *testing.T) {
+	d := newDesk(t, sim.Temper{}, "")
+	d.append(azure(d.cloud))
+	d.streams()
+	d.tpm.Clear()
+	d.streams()
+	if d.generation() != 2 {
+		t.Errorf("generation %d", d.generation())
+	}
+}

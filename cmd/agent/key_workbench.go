@@ -1,0 +1,178 @@
+package main
+
+import (
+	"crypto"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"os/user"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+
+	"github.com/devid-agent/devid-agent/fault"
+	"github.com/devid-agent/devid-agent/identity"
+	"github.com/devid-agent/devid-agent/keys"
+)
+
+// workbench is the key store in the hands of a person, beside an agent that may be running.
+type workbench struct {
+	config  *Config
+	store   keys.Store
+	lock    *os.File // of the state directory; nil while an agent has it, and for looking
+	current *identity.Identity
+	pending *identity.Identity
+	unknown error // why nobody knows the identities
+}
+
+// agentKeys begins the names of the keys that package identity makes, and destroys when no identity names them.
+const agentKeys = "device-g"
+
+// What a key may be for.
+const (
+	useCurrent   = "the identity in force"
+	usePending   = "the identity that waits for its proof"
+	useBootstrap = "the bootstrap credential"
+	useAgent     = "none: the agent's own, of no identity"
+	useNone      = "none"
+)
+
+// lookWorkbench is for commands that change nothing.
+func lookWorkbench(o options) (*workbench, error) {
+	c, err := loadConfig(o.config)
+	if err != nil {
+		return nil, err
+	}
+	store, err := lookKeys(c)
+	if err != nil {
+		return nil, err
+	}
+	w := &workbench{config: c, store: store}
+	w.current, w.pending, w.unknown = identity.Look(identityDir(c))
+	return w, nil
+}
+
+// openWorkbench takes the state directory when no agent has it, so that none starts meanwhile. New keys are of
+// algorithm, or as the configuration has it when that is empty.
+func openWorkbench(o options, algorithm string) (*workbench, error) {
+	c, err := loadConfig(o.config)
+	if err != nil {
+		return nil, err
+	}
+	if algorithm != "" {
+		c.Keys.Algorithm = algorithm
+	}
+	if err := mayWrite(c.Device.State); err != nil {
+		return nil, err
+	}
+	w := &workbench{config: c}
+	if w.lock, err = lockState(c.Device.State); err != nil && !errors.Is(err, errRunning) {
+		return nil, err
+	}
+	if w.store, err = w.openKeys(); err != nil {
+		w.close()
+		return nil, err
+	}
+	w.current, w.pending, w.unknown = identity.Look(identityDir(c))
+	return w, nil
+}
+
+// openKeys cleans up after power cuts only where no agent is at work.
+func (w *workbench) openKeys() (keys.Store, error) {
+	if w.lock != nil {
+		return openKeys(w.config, world{})
+	}
+	return lookKeys(w.config)
+}
+
+// close ends the helper of a token, and lets go of the state directory.
+func (w *workbench) close() {
+	if helper, ok := w.store.(io.Closer); ok {
+		_ = helper.Close()
+	}
+	if w.lock != nil {
+		_ = w.lock.Close()
+	}
+}
+
+// mayWrite refuses to leave files in the state directory that its owner could not read.
+func mayWrite(dir string) error {
+	info, err := os.Stat(dir)
+	if err != nil {
+		return nil // it is made, or what stands in the way is said better by who makes it
+	}
+	stat, ok := info.Sys().(*syscall.Stat_t)
+	if !ok || int(stat.Uid) == os.Geteuid() {
+		return nil
+	}
+	owner := strconv.Itoa(int(stat.Uid))
+	if u, err := user.LookupId(owner); err == nil {
+		owner = u.Username
+	}
+	return fault.AskOperator(fmt.Errorf("%s belongs to %s, who could not read what we write there", dir, owner),
+		"run this as the agent's user: runuser -u "+owner+" -- devid-agent …")
+}
+
+// use is what the device does with the key, by its name alone.
+func (w *workbench) use(name string) string {
+	switch {
+	case w.current != nil && w.current.Key == name:
+		return useCurrent
+	case w.pending != nil && w.pending.Key == name:
+		return usePending
+	case w.config.Bootstrap.Key == filepath.Join(keysDir(w.config), name+".tss2.pem"):
+		return useBootstrap
+	case strings.HasPrefix(name, agentKeys):
+		return useAgent
+	}
+	return useNone
+}
+
+// useOf is what the device does with the key, by its public half too: a key that the factory made may serve under
+// another name, or none.
+func (w *workbench) useOf(name string, public crypto.PublicKey) (string, error) {
+	if use := w.use(name); use != useNone && use != useAgent {
+		return use, nil
+	}
+	bootstrap, err := readBootstrap(w.config.Bootstrap.Certificate)
+	if err != nil {
+		return "", err
+	}
+	for _, served := range []struct {
+		use  string
+		cert *x509.Certificate
+	}{{useCurrent, leafOf(w.current)}, {usePending, leafOf(w.pending)}, {useBootstrap, bootstrap}} {
+		key, ok := public.(interface{ Equal(crypto.PublicKey) bool })
+		if ok && served.cert != nil && key.Equal(served.cert.PublicKey) {
+			return served.use, nil
+		}
+	}
+	return w.use(name), nil
+}
+
+func leafOf(id *identity.Identity) *x509.Certificate {
+	if id == nil {
+		return nil
+	}
+	return id.Leaf()
+}
+
+// readBootstrap returns the bootstrap certificate, nil where there is none: an enrolled device may do without.
+func readBootstrap(path string) (*x509.Certificate, error) {
+	b, err := os.ReadFile(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("bootstrap: %w", err)
+	}
+	chain, err := identity.ParseChain(b)
+	if err != nil {
+		return nil, fmt.Errorf("bootstrap: %s: %w", path, err)
+	}
+	return chain[0], nil
+}

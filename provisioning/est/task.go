@@ -1,0 +1,82 @@
+package est
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"encoding/asn1"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/devid-agent/devid-agent/fault"
+	"github.com/devid-agent/devid-agent/provisioning"
+)
+
+var oidSubjectAltName = asn1.ObjectIdentifier{2, 5, 29, 17}
+
+// task is what one Issue is to get.
+type task struct {
+	request provisioning.Request
+	op      string
+	name    string            // the common name that the certificate must have
+	old     *x509.Certificate // that is renewed; nil at the first enrollment
+	subject []byte            // DER
+	san     *pkix.Extension   // nil where there is none
+}
+
+// renewalOf carries subject and alternative names over byte for byte: servers compare the encoding, and a rebuilt one
+// differs as soon as the names stand in another order or string type (RFC 7030, 4.2.2).
+func renewalOf(r provisioning.Request, op string) task {
+	old := r.Current.Leaf()
+	t := task{request: r, op: op, name: old.Subject.CommonName, old: old, subject: old.RawSubject}
+	if i := slices.IndexFunc(old.Extensions, isSubjectAltName); i >= 0 {
+		t.san = &old.Extensions[i]
+	}
+	return t
+}
+
+func isSubjectAltName(e pkix.Extension) bool { return e.Id.Equal(oidSubjectAltName) }
+
+func firstOf(r provisioning.Request) task {
+	subject, err := asn1.Marshal(pkix.Name{CommonName: r.DeviceID}.ToRDNSequence())
+	if err != nil {
+		subject = nil // not UTF-8: the request will say so
+	}
+	return task{request: r, op: SimpleEnroll, name: r.DeviceID, subject: subject}
+}
+
+// credential is what TLS presents, and nil where HTTP Basic has to do.
+func (t task) credential(ctx context.Context, c Config) (*tls.Certificate, error) {
+	if t.old != nil {
+		mine := t.request.Current.Certificate()
+		return &mine, nil
+	}
+	if c.Bootstrap != nil {
+		boot, err := c.Bootstrap(ctx)
+		if err != nil {
+			return nil, fmt.Errorf("bootstrap certificate: %w", err)
+		}
+		return &boot, nil
+	}
+	if c.Username == "" || c.Password == nil {
+		return nil, fault.AskOperator(errors.New("there is nothing that the server could know this device by"),
+			"set bootstrap.certificate and bootstrap.key, or provisioning.est.username and password_file")
+	}
+	return nil, nil
+}
+
+// maxPatience is the most that a server may make us wait, as in Cisco's libest.
+const maxPatience = 48 * time.Hour
+
+// patience keeps a wait that the server asks for within what the certificate in force leaves time for: a server that
+// names two days to a device whose certificate ends in one would disconnect it for good.
+func (t task) patience(wait time.Duration, now time.Time) time.Duration {
+	limit := maxPatience
+	if t.old != nil && now.Before(t.old.NotAfter) {
+		limit = min(limit, max(t.old.NotAfter.Sub(now)/4, time.Minute))
+	}
+	return min(max(wait, 0), limit)
+}
