@@ -17,7 +17,7 @@ export CGO_ENABLED ?= 0
 export GOTOOLCHAIN ?= local
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test race lint build arm clean need-demo need-test need-race
+.PHONY: help demo test race bench-keys lint build arm clean need-demo need-test need-cgo
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 14
@@ -28,19 +28,25 @@ demo: need-demo ## the main job, on a real TPM implementation and the simulated 
 
 test: need-test lint ## everything that must always pass
 	$(GO) test ./...
+	cd test/est && $(GO) test ./...
 
-race: need-race need-test ## the tests where goroutines meet, with the race detector
-	CGO_ENABLED=1 $(GO) test -race ./fault ./keys/... ./identity ./telemetry/... ./internal/mqtt ./provisioning/... ./renew ./sim ./tpm/...
+race: need-test ## the tests where goroutines meet, with the race detector
+	CGO_ENABLED=1 $(GO) test -race ./fault ./keys/... ./identity ./telemetry/... ./internal/mqtt ./provisioning/... ./renew ./sim ./tpm/... ./hsm/... ./attest
 	CGO_ENABLED=1 $(GO) test -race -skip 'Matrix|Mosquitto' ./cmd/agent
+
+bench-keys: need-test ## signatures by TPM and token against the bare hardware, as ratios in one run
+	$(GO) test -run '^$$' -bench . ./tpm
+	CGO_ENABLED=1 $(GO) test -run '^$$' -bench . ./hsm/module
 
 lint: ## gofmt, go vet, staticcheck
 	@unformatted=$$(gofmt -l $$(git ls-files '*.go')); test -z "$$unformatted" || { echo "gofmt would change: $$unformatted"; exit 1; }
 	$(GO) vet ./...
 	$(GO) tool staticcheck ./...
 
-build: ## bin/devid-agent and bin/devid-cloudsim for this machine
+build: need-cgo ## bin/devid-agent, bin/devid-pkcs11 and bin/devid-cloudsim for this machine
 	$(GO) build -trimpath -tags $(TAGS) $(GCFLAGS) -ldflags '$(LDFLAGS)' -o bin/devid-agent $(AGENT)
 	$(GO) build -trimpath -tags $(TAGS) $(GCFLAGS) -ldflags '$(LDFLAGS)' -o bin/devid-cloudsim ./cmd/cloudsim
+	CGO_ENABLED=1 $(GO) build -trimpath -ldflags '$(LDFLAGS)' -o bin/devid-pkcs11 ./cmd/pkcs11
 
 arm: ## static binaries of the agent for arm64 and armv7, with their sizes
 	@$(MAKE) -s dist/devid-agent-arm64 dist/devid-agent-armv7
@@ -59,8 +65,10 @@ clean: ## remove what was built
 
 need-demo:
 	@$(NEED) swtpm:swtpm
-need-test:
-	@$(NEED) swtpm:swtpm tpm2_getcap:tpm2-tools openssl:openssl mosquitto:mosquitto mosquitto_pub:mosquitto-clients curl:curl \
-	  /usr/lib/*/ossl-modules/tpm2.so:tpm2-openssl
-need-race:
+need-test: need-cgo
+	@$(NEED) swtpm:swtpm swtpm_setup:swtpm-tools tpm2_getcap:tpm2-tools openssl:openssl mosquitto:mosquitto mosquitto_pub:mosquitto-clients \
+	  curl:curl /usr/lib/*/ossl-modules/tpm2.so:tpm2-openssl softhsm2-util:softhsm2 pkcs11-tool:opensc tpm2_ptool:libtpm2-pkcs11-tools \
+	  /usr/lib/*/pkcs11/libtpm2_pkcs11.so:libtpm2-pkcs11-1 tpm2-abrmd:tpm2-abrmd /usr/lib/*/libtss2-tcti-tabrmd.so.0:libtss2-tcti-tabrmd0 \
+	  dbus-run-session:dbus-daemon
+need-cgo:
 	@$(NEED) gcc:gcc /usr/include/stdlib.h:libc6-dev

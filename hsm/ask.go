@@ -37,6 +37,7 @@ func (s *Store) ask(ctx context.Context, r wire.Request, good func(wire.Answer) 
 			return wire.Answer{}, s.judge(ctx, t, last)
 		}
 		if !t.absent {
+			s.health.rungs[next].Add(1)
 			s.log.Warn("token needs healing", "part", "hsm", "by", next.String(), "err", t.err)
 		}
 		if t := s.heal(ctx, next); t != nil && t.rung == standing {
@@ -116,7 +117,6 @@ func (s *Store) call(ctx context.Context, r wire.Request) (wire.Answer, *trouble
 
 // heal builds the rung anew. Where that fails, the next try finds out and climbs on.
 func (s *Store) heal(ctx context.Context, r rung) (t *trouble) {
-	s.health.rungs[r].Add(1)
 	switch {
 	case r == helpers || s.helper == nil:
 		s.drop()

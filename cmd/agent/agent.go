@@ -53,7 +53,7 @@ func newAgent(c *Config, w world, log *slog.Logger) (*agent, error) {
 
 func (a *agent) open() (err error) {
 	c := a.config
-	if a.keys, err = openKeys(c, a.world); err != nil {
+	if a.keys, err = openKeys(c, a.world, a.part("keys")); err != nil {
 		return err
 	}
 	limits := spool.Limits{MaxBytes: c.Telemetry.Spool.MaxBytes, SegmentBytes: c.Telemetry.Spool.SegmentBytes}

@@ -84,7 +84,7 @@ func openWorkbench(o options, algorithm string) (*workbench, error) {
 // openKeys cleans up after power cuts only where no agent is at work.
 func (w *workbench) openKeys() (keys.Store, error) {
 	if w.lock != nil {
-		return openKeys(w.config, world{})
+		return openKeys(w.config, world{}, nil)
 	}
 	return lookKeys(w.config)
 }

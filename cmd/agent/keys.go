@@ -9,10 +9,10 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"strconv"
-	"strings"
 
 	"github.com/devid-agent/devid-agent/fault"
 	"github.com/devid-agent/devid-agent/hsm"
@@ -26,12 +26,12 @@ import (
 const tss2 = "TSS2 PRIVATE KEY"
 
 // openKeys opens where keys live: the TPM or the token that the configuration names.
-func openKeys(c *Config, w world) (keys.Store, error) {
+func openKeys(c *Config, w world, log *slog.Logger) (keys.Store, error) {
 	store, err := w.keys, error(nil)
 	switch {
 	case store != nil:
 	case c.Keys.PKCS11 != "":
-		store, err = openToken(c, w.step, hsm.Open)
+		store, err = openToken(c, w.step, log, hsm.Open)
 	default:
 		store, err = openTPM(c, w.step, tpm.Open)
 	}
@@ -47,7 +47,7 @@ func openKeys(c *Config, w world) (keys.Store, error) {
 // lookKeys opens the key store for reading, beside an agent that may be running.
 func lookKeys(c *Config) (keys.Store, error) {
 	if c.Keys.PKCS11 != "" {
-		return openToken(c, nil, hsm.Look)
+		return openToken(c, nil, nil, hsm.Look)
 	}
 	return openTPM(c, nil, tpm.Look)
 }
@@ -84,23 +84,14 @@ func parseHandle(s string) (uint32, error) {
 	return uint32(n), err
 }
 
-func openToken(c *Config, step durable.Step, open func(hsm.Config) (*hsm.Store, error)) (keys.Store, error) {
+func openToken(c *Config, step durable.Step, log *slog.Logger, open func(hsm.Config) (*hsm.Store, error)) (keys.Store, error) {
 	algorithm, err := hsm.ParseAlgorithm(c.Keys.Algorithm)
 	if err != nil {
 		return nil, err
 	}
-	pin := c.Keys.PIN
-	if pin == "" && !strings.Contains(c.Keys.PKCS11, "pin-source=") {
-		if tty := terminal(); tty != nil {
-			defer tty.Close()
-			if pin, err = askPIN(tty, c.Keys.PKCS11); err != nil {
-				return nil, err
-			}
-		}
-	}
 	store, err := open(hsm.Config{
-		URI: c.Keys.PKCS11, PIN: pin, Helper: c.Keys.Helper, Env: c.Keys.Environment,
-		Algorithm: algorithm, StateDir: keysDir(c), Step: step,
+		URI: c.Keys.PKCS11, PIN: c.Keys.PIN, Ask: asker(), Helper: c.Keys.Helper, Env: c.Keys.Environment,
+		Algorithm: algorithm, StateDir: keysDir(c), Step: step, Log: log,
 	})
 	if err != nil {
 		return nil, err

@@ -2,11 +2,10 @@ package main
 
 import (
 	"bufio"
+	"bytes"
 	"errors"
 	"fmt"
 	"os"
-	"strconv"
-	"strings"
 
 	"golang.org/x/sys/unix"
 )
@@ -23,45 +22,42 @@ func terminal() *os.File {
 	return tty
 }
 
-// askPIN asks for the PIN of a token, without showing it, and returns the path of a file in memory that holds it. Only
-// this process can open the file, and it is gone with the process.
-func askPIN(tty *os.File, token string) (path string, err error) {
-	fmt.Fprintf(tty, "PIN of %s: ", token)
-	pin, err := readHidden(tty)
-	fmt.Fprintln(tty)
-	if err != nil {
-		return "", fmt.Errorf("ask for the PIN: %w", err)
+// asker asks a person for the PIN of a token; nil where nobody sits at a terminal.
+func asker() func(token string) ([]byte, error) {
+	tty := terminal()
+	if tty == nil {
+		return nil
 	}
-	fd, err := unix.MemfdCreate("pin", unix.MFD_CLOEXEC)
-	if err != nil {
-		return "", fmt.Errorf("ask for the PIN: %w", err)
+	_ = tty.Close() // it is opened again when there is something to ask
+	return func(token string) ([]byte, error) {
+		tty, err := os.OpenFile("/dev/tty", os.O_RDWR, 0)
+		if err != nil {
+			return nil, err
+		}
+		defer tty.Close()
+		return askAt(tty, token)
 	}
-	if err := unix.Fchmod(fd, 0o600); err != nil {
-		return "", fmt.Errorf("ask for the PIN: %w", err)
-	}
-	if _, err := unix.Write(fd, []byte(pin)); err != nil {
-		return "", fmt.Errorf("ask for the PIN: %w", err)
-	}
-	return "/proc/self/fd/" + strconv.Itoa(fd), nil
 }
 
-// readHidden reads a line while the terminal does not echo.
-func readHidden(tty *os.File) (string, error) {
+// askAt asks at tty, without showing what is typed.
+func askAt(tty *os.File, token string) ([]byte, error) {
+	fmt.Fprintf(tty, "PIN of %s: ", token)
+	defer fmt.Fprintln(tty)
 	fd := int(tty.Fd())
 	before, err := unix.IoctlGetTermios(fd, unix.TCGETS)
 	if err != nil {
-		return "", err
+		return nil, err
 	}
 	hidden := *before
 	hidden.Lflag &^= unix.ECHO
 	if err := unix.IoctlSetTermios(fd, unix.TCSETS, &hidden); err != nil {
-		return "", err
+		return nil, err
 	}
 	defer func() { _ = unix.IoctlSetTermios(fd, unix.TCSETS, before) }()
-	line, err := bufio.NewReader(tty).ReadString('\n')
-	line = strings.TrimRight(line, "\r\n")
-	if err == nil && line == "" {
-		return "", errors.New("nothing was typed")
+	line, err := bufio.NewReader(tty).ReadBytes('\n')
+	line = bytes.TrimRight(line, "\r\n")
+	if err == nil && len(line) == 0 {
+		return nil, errors.New("nothing was typed")
 	}
 	return line, err
 }

@@ -24,7 +24,7 @@ type Authority struct {
 }
 
 // NewAuthority is an authority with an ECDSA P-256 key of its own.
-func NewAuthority(t *testing.T) *Authority {
+func NewAuthority(t testing.TB) *Authority {
 	t.Helper()
 	key, err := Generate(keys.ECDSAP256)
 	if err != nil {
@@ -40,7 +40,7 @@ func NewAuthority(t *testing.T) *Authority {
 
 // Certify is a certificate with the common name cn for key, good for both ends of a TLS connection. The key's
 // possession is proven by a PKCS#10 request, as every authority of the field demands it.
-func (a *Authority) Certify(t *testing.T, cn string, key crypto.Signer) tls.Certificate {
+func (a *Authority) Certify(t testing.TB, cn string, key crypto.Signer) tls.Certificate {
 	t.Helper()
 	der, err := x509.CreateCertificateRequest(rand.Reader, &x509.CertificateRequest{Subject: pkix.Name{CommonName: cn}}, key)
 	if err != nil {
@@ -102,7 +102,7 @@ func template(cn string) *x509.Certificate {
 		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour)}
 }
 
-func issue(t *testing.T, template, parent *x509.Certificate, public crypto.PublicKey, by crypto.Signer) *x509.Certificate {
+func issue(t testing.TB, template, parent *x509.Certificate, public crypto.PublicKey, by crypto.Signer) *x509.Certificate {
 	t.Helper()
 	der, err := x509.CreateCertificate(rand.Reader, template, parent, public, by)
 	if err != nil {

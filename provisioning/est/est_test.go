@@ -114,6 +114,17 @@ func TestServerWithoutReenrollRenewsByEnroll(t *testing.T) {
 	})
 }
 
+func TestServerThatRenewsByEnrollIsAskedSoFromTheStart(t *testing.T) {
+	inWorld(t, sim.ESTTemper{}, func(w *world) {
+		w.config.Reenroll = SimpleEnroll
+		w.inForce(w.issue())
+		w.wantChain(w.issue())
+		if n := w.cloud.ESTCount(device); n.Enrolled != 2 || n.Reenrolled != 0 {
+			w.Errorf("%+v", n)
+		}
+	})
+}
+
 func TestEZCAsAddressAndLabelsAreReached(t *testing.T) {
 	for _, address := range []struct{ url, label string }{
 		{"https://" + sim.ESTHost, "factory-ca"},

@@ -102,7 +102,7 @@ func (s *session) enroll(ctx context.Context, csr []byte) ([]*x509.Certificate, 
 // how long it should be.
 func (s *session) wait(ctx context.Context, a *answer) error {
 	d := s.task.patience(a.after(time.Now(), pendingWait), time.Now())
-	if deadline, ok := ctx.Deadline(); ok && time.Until(deadline) < d {
+	if deadline, ok := ctx.Deadline(); ok && time.Until(deadline) <= d {
 		return fault.Later(fmt.Errorf("the CA has not decided yet, and asks to wait %v", d), d)
 	}
 	s.config.Log.Info("the CA has not decided yet", "device", s.task.name, "wait", d)

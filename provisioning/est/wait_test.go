@@ -31,6 +31,19 @@ func TestPendingRequestIsSentAgainUnchangedAndNotTooEarly(t *testing.T) {
 	}
 }
 
+func TestPendingForEverEndsAtTheDeadline(t *testing.T) {
+	inWorld(t, sim.ESTTemper{Pending: 1000, RetryAfter: 50 * time.Second}, func(w *world) {
+		start := time.Now()
+		_, err := w.issue()
+		if took := time.Since(start); fault.Of(err) != fault.Transient || fault.RetryAfter(err) != 50*time.Second || took > 5*time.Minute {
+			w.Errorf("after %v: %v, wait %v: %v", took, fault.Of(err), fault.RetryAfter(err), err)
+		}
+		if n := w.cloud.ESTCount(device); n.Early != 0 || n.Enrolled != 6 {
+			w.Errorf("%+v", n)
+		}
+	})
+}
+
 func TestLongWaitIsHandedToTheCallerAndTheSameRequestGoesOutAgainAfterIt(t *testing.T) {
 	inWorld(t, sim.ESTTemper{Pending: 2, RetryAfter: 3 * time.Hour}, func(w *world) {
 		for range 2 {
