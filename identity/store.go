@@ -24,8 +24,8 @@ const (
 	droppedFile = "dropped.json" // the last generation that the cloud refused: its number is never given again
 )
 
-// prefix begins the names of the keys that are ours to sweep.
-const prefix = "device-g"
+// KeyPrefix begins the names of the keys that are ours: NextKey makes them, Sweep destroys them.
+const KeyPrefix = "device-g"
 
 // Store is the device's identities on disk. Current and Pending may be called from anywhere; the rest is for the
 // one goroutine that renews.
@@ -165,7 +165,7 @@ func (s *Store) Lost() error {
 
 // NextKey returns the key for the next generation: a fresh one, or the one that an interrupted attempt made.
 func (s *Store) NextKey(ctx context.Context) (name string, key crypto.Signer, err error) {
-	name = prefix + strconv.FormatUint(s.highest+1, 10)
+	name = KeyPrefix + strconv.FormatUint(s.highest+1, 10)
 	key, err = s.keys.Create(ctx, name)
 	if errors.Is(err, keys.ErrExists) {
 		key, err = s.keys.Open(ctx, name)
@@ -246,7 +246,7 @@ func (s *Store) Sweep(ctx context.Context) error {
 	return nil
 }
 
-func ours(key string) bool { return strings.HasPrefix(key, prefix) }
+func ours(key string) bool { return strings.HasPrefix(key, KeyPrefix) }
 
 func (s *Store) named(key string) bool {
 	for _, id := range []*Identity{s.Current(), s.Pending()} {

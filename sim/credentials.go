@@ -189,7 +189,7 @@ func (c *Cloud) outcome(d *device, op *operation, der []byte) (int, []byte) {
 		c.note("hub", Answered, d.id, fmt.Sprintf("%d %s", no.code, no.text))
 		return 400, no.body(false)
 	}
-	chain, err := c.issue(d, request.PublicKey)
+	chain, err := c.issue(d, request)
 	if err != nil {
 		return 500, (&denial{code: 500001, text: err.Error()}).body(c.temper.OmitInfo)
 	}

@@ -34,8 +34,9 @@ type pki struct {
 
 // certificate is one that was issued to a device.
 type certificate struct {
-	leaf *x509.Certificate
-	dead bool
+	request *x509.CertificateRequest
+	leaf    *x509.Certificate
+	dead    bool
 }
 
 func newPKI(ecdsaServer bool) (*pki, error) {
@@ -152,16 +153,16 @@ func (c *Cloud) Bootstrap(device string, public crypto.PublicKey, life time.Dura
 	return c.pki.factory.certify(device, public, newSerial(newUnique()), life, backdate)
 }
 
-// issue certifies public for d and remembers it. The caller holds c.mu.
-func (c *Cloud) issue(d *device, public crypto.PublicKey) ([]*x509.Certificate, error) {
-	chain, err := c.pki.operational.certify(d.id, public, newSerial(d.unique), c.policy.Life, c.policy.Backdate)
+// issue certifies the request for d and remembers it. The caller holds c.mu.
+func (c *Cloud) issue(d *device, request *x509.CertificateRequest) ([]*x509.Certificate, error) {
+	chain, err := c.pki.operational.certify(d.id, request.PublicKey, newSerial(d.unique), c.policy.Life, c.policy.Backdate)
 	if err != nil {
 		return nil, err
 	}
 	if c.temper.OldCert == OldCertDiesAtIssue {
 		bury(c.issued[d.id])
 	}
-	c.issued[d.id] = append(c.issued[d.id], &certificate{leaf: chain[0]})
+	c.issued[d.id] = append(c.issued[d.id], &certificate{request: request, leaf: chain[0]})
 	return chain, nil
 }
 

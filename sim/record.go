@@ -66,6 +66,17 @@ func (c *Cloud) Issued(device string) []*x509.Certificate {
 	return all
 }
 
+// Requests returns the requests that the certificates of Issued were issued for.
+func (c *Cloud) Requests(device string) []*x509.CertificateRequest {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	var all []*x509.CertificateRequest
+	for _, i := range c.issued[device] {
+		all = append(all, i.request)
+	}
+	return all
+}
+
 // Events returns everything that happened, in order.
 func (c *Cloud) Events() []Event {
 	c.mu.Lock()

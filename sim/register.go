@@ -261,7 +261,7 @@ func (c *Cloud) certifyInto(state *stateBody, d *device, op *registration, e *En
 		state.IssuedCertificateChain = json.RawMessage("null")
 		return nil
 	}
-	chain, err := c.issue(d, op.request.PublicKey)
+	chain, err := c.issue(d, op.request)
 	if err != nil {
 		return err
 	}

@@ -43,6 +43,9 @@ type Config struct {
 		KeyAuth string `yaml:"key_auth,path" like:"credential:tpm-key"`
 		// Persistent is the first of 16 handles where the TPM keeps new keys, too. Default: none.
 		Persistent string `yaml:"persistent" like:"\"0x81008000\""`
+		// Attest puts evidence into each certificate request that its key was born in the TPM (id-aa-attestation). Default
+		// false: DPS and hub do not look at it.
+		Attest bool `yaml:"attest"`
 		// PadInAgent makes RSA keys so that the agent pads RSA-PSS. Default false: only where the TPM pads wrongly.
 		PadInAgent bool `yaml:"pad_in_agent"`
 		// PCR ties new keys to what the device has booted. Default: nothing is tied.

@@ -133,7 +133,7 @@ func (a *agent) dps() (*dps.Client, error) {
 	}
 	return dps.New(dps.Config{
 		Endpoint: c.Endpoint, Connect: c.Connect, IDScope: c.IDScope, APIVersion: c.APIVersion, Roots: roots,
-		Dial: a.world.dial, Bootstrap: a.bootstrap, UserAgent: userAgent(), Deadline: c.Deadline, Log: a.part("dps"),
+		Dial: a.world.dial, Bootstrap: a.bootstrap, Request: a.signingRequest(), UserAgent: userAgent(), Deadline: c.Deadline, Log: a.part("dps"),
 	}), nil
 }
 
@@ -146,7 +146,7 @@ func (a *agent) renewal(pump *telemetry.Pump) provisioning.Enroller {
 		conn, err := pump.Lend(ctx)
 		return session(conn), err
 	}
-	return provisioning.Renewal(hubIssuer{&iothub.Issuer{Lend: lend, Request: provisioning.SigningRequest, Log: a.part("hub")}})
+	return provisioning.Renewal(hubIssuer{&iothub.Issuer{Lend: lend, Request: a.signingRequest(), Log: a.part("hub")}})
 }
 
 // hubIssuer is the hub's own certificate renewal as the renewer knows it.

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"encoding/pem"
 	"fmt"
 	"os"
@@ -109,6 +110,29 @@ func TestATokenThatMakesNoKeysKeepsTheOneItHas(t *testing.T) {
 	issued := d.cloud.Issued(gatewayID)
 	if len(issued) != 2 || string(issued[0].RawSubjectPublicKeyInfo) != string(issued[1].RawSubjectPublicKeyInfo) {
 		t.Errorf("%d certificates, and not of one key", len(issued))
+	}
+}
+
+func TestCertificateRequestsMayCarryEvidence(t *testing.T) {
+	d := newDesk(t, sim.Temper{}, "")
+	d.append(azure(d.cloud))
+	d.replace("keys: {", "keys: {attest: true, ")
+	if code, out, errOut := d.command("enroll"); code != 0 {
+		t.Fatalf("enroll: %d %s%s", code, out, errOut)
+	}
+	if code, out, errOut := d.command("renew"); code != 0 || !strings.Contains(out, "generation 2,") {
+		t.Errorf("renew: %d %s%s", code, out, errOut)
+	}
+	requests := d.cloud.Requests(gatewayID)
+	if len(requests) != 2 {
+		t.Fatalf("the cloud saw %d certificate requests", len(requests))
+	}
+	// id-aa-attestation, 1.2.840.113549.1.9.16.2.59
+	oid := []byte{0x06, 0x0b, 0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 0x01, 0x09, 0x10, 0x02, 0x3b}
+	for _, r := range requests {
+		if !bytes.Contains(r.RawTBSCertificateRequest, oid) {
+			t.Error("a certificate request has no evidence in it")
+		}
 	}
 }
 

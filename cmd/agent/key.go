@@ -159,7 +159,7 @@ func keyCreate(ctx context.Context, o options, algorithm string, out io.Writer) 
 		return err
 	}
 	defer w.close()
-	if name := o.args[0]; strings.HasPrefix(name, agentKeys) {
+	if name := o.args[0]; strings.HasPrefix(name, identity.KeyPrefix) {
 		return fault.AskOperator(fmt.Errorf("create key %s: such names are the agent's own, which destroys those that no identity needs", name), "choose another name")
 	}
 	if _, err := w.store.Create(ctx, o.args[0]); err != nil {

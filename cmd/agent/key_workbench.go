@@ -29,8 +29,6 @@ type workbench struct {
 	unknown error // why nobody knows the identities
 }
 
-// agentKeys begins the names of the keys that package identity makes, and destroys when no identity names them.
-const agentKeys = "device-g"
 
 // What a key may be for.
 const (
@@ -126,7 +124,7 @@ func (w *workbench) use(name string) string {
 		return usePending
 	case w.config.Bootstrap.Key == filepath.Join(keysDir(w.config), name+".tss2.pem"):
 		return useBootstrap
-	case strings.HasPrefix(name, agentKeys):
+	case strings.HasPrefix(name, identity.KeyPrefix):
 		return useAgent
 	}
 	return useNone

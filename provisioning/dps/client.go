@@ -7,6 +7,7 @@ package dps
 
 import (
 	"context"
+	"crypto"
 	"crypto/tls"
 	"crypto/x509"
 	"encoding/base64"
@@ -33,6 +34,8 @@ type Config struct {
 	Roots      *x509.CertPool // nil = the system's
 	// Bootstrap returns the certificate that an Enroll authenticates with.
 	Bootstrap func(ctx context.Context) (tls.Certificate, error)
+	// Request makes the certificate request (DER) for a key; nil = provisioning.SigningRequest.
+	Request   func(ctx context.Context, commonName string, key crypto.Signer) ([]byte, error)
 	Payload   json.RawMessage // a JSON object for custom allocation; nil = none
 	UserAgent string          // told to the service as ClientVersion
 	Deadline  time.Duration   // for one enrollment; default 5 min
@@ -60,6 +63,9 @@ func New(c Config) *Client {
 	if c.Deadline <= 0 {
 		c.Deadline = 5 * time.Minute
 	}
+	if c.Request == nil {
+		c.Request = provisioning.SigningRequest
+	}
 	if c.Log == nil {
 		c.Log = slog.New(slog.DiscardHandler)
 	}
@@ -81,7 +87,7 @@ func (c *Client) Enroll(ctx context.Context, r provisioning.Request) (identity.G
 		err := fmt.Errorf("dps: the bootstrap certificate is for %q, the device is %q", name, r.DeviceID)
 		return identity.Grant{}, fault.AskOperator(err, "set device.id to the common name of the bootstrap certificate, or install the right one")
 	}
-	csr, err := provisioning.SigningRequest(r.DeviceID, r.Key)
+	csr, err := c.config.Request(ctx, r.DeviceID, r.Key)
 	if err != nil {
 		return identity.Grant{}, fmt.Errorf("dps: %w", err)
 	}

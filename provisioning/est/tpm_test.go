@@ -24,7 +24,6 @@ func TestKeysInATPMEnrollAndRenew(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			defer store.Close()
 			if w.ids, err = identity.Open(t.Context(), t.TempDir(), store, nil); err != nil {
 				t.Fatal(err)
 			}

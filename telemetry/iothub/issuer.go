@@ -24,7 +24,7 @@ type Issuer struct {
 	// Lend returns the session in force, or waits for one.
 	Lend func(ctx context.Context) (telemetry.Conn, error)
 	// Request makes the CSR (DER) for key.
-	Request  func(commonName string, key crypto.Signer) ([]byte, error)
+	Request  func(ctx context.Context, commonName string, key crypto.Signer) ([]byte, error)
 	Deadline time.Duration // for one call of Issue; default 10 min
 	Log      *slog.Logger  // nil = silent
 
@@ -47,7 +47,7 @@ func (i *Issuer) Issue(ctx context.Context, device string, key crypto.Signer) ([
 	}
 	ctx, cancel := context.WithTimeoutCause(ctx, deadline, fmt.Errorf("no certificate from the hub within %v", deadline))
 	defer cancel()
-	a, err := i.application(device, key)
+	a, err := i.application(ctx, device, key)
 	if err != nil {
 		return nil, err
 	}
@@ -72,13 +72,13 @@ func (i *Issuer) leave(ctx context.Context, a *application, err error) {
 }
 
 // application is the request for key that is under way, or a new one.
-func (i *Issuer) application(device string, key crypto.Signer) (*application, error) {
+func (i *Issuer) application(ctx context.Context, device string, key crypto.Signer) (*application, error) {
 	public, ok := key.Public().(interface{ Equal(crypto.PublicKey) bool })
 	if ok && i.open != nil && public.Equal(i.open.key) {
 		i.open.tries, i.open.killed = 0, 0
 		return i.open, nil
 	}
-	csr, err := i.Request(device, key)
+	csr, err := i.Request(ctx, device, key)
 	if err != nil {
 		return nil, err
 	}

@@ -192,7 +192,9 @@ func TestBadCSRIsPermanentAndANewOneIsMadeNextTime(t *testing.T) {
 	inWorld(t, sim.Temper{}, func(w *world) {
 		name, key := w.nextKey()
 		issuer := w.issuer()
-		issuer.Request = func(_ string, key crypto.Signer) ([]byte, error) { return provisioning.SigningRequest("other", key) }
+		issuer.Request = func(ctx context.Context, _ string, key crypto.Signer) ([]byte, error) {
+			return provisioning.SigningRequest(ctx, "other", key)
+		}
 		if _, err := issuer.Issue(w.Context(), device, key); fault.Of(err) != fault.Permanent {
 			w.Errorf("%v: %v", fault.Of(err), err)
 		}
@@ -261,7 +263,7 @@ type plain struct{ telemetry.Conn }
 func TestSessionThatCannotIssueSaysSo(t *testing.T) {
 	issuer := &Issuer{
 		Lend:    func(context.Context) (telemetry.Conn, error) { return plain{}, nil },
-		Request: func(string, crypto.Signer) ([]byte, error) { return []byte("csr"), nil },
+		Request: func(context.Context, string, crypto.Signer) ([]byte, error) { return []byte("csr"), nil },
 	}
 	store := newStore(t)
 	_, key, err := store.NextKey(t.Context())
