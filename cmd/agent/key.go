@@ -14,6 +14,7 @@ import (
 	"text/tabwriter"
 
 	"github.com/devid-agent/devid-agent/fault"
+	"github.com/devid-agent/devid-agent/identity"
 	"github.com/devid-agent/devid-agent/keys"
 )
 
