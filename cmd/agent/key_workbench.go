@@ -29,7 +29,6 @@ type workbench struct {
 	unknown error // why nobody knows the identities
 }
 
-
 // What a key may be for.
 const (
 	useCurrent   = "the identity in force"
