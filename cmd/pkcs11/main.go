@@ -15,15 +15,14 @@ func main() {
 		fmt.Println("devid-pkcs11", release)
 		return
 	}
-	if err := run(); err != nil {
+	must(module.Harden())
+	must(module.Run())
+}
+
+// must ends the program with err, if there is one.
+func must(err error) {
+	if err != nil {
 		fmt.Fprintln(os.Stderr, "devid-pkcs11:", err)
 		os.Exit(1)
 	}
-}
-
-func run() error {
-	if err := module.Harden(); err != nil {
-		return err
-	}
-	return module.Run()
 }
