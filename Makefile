@@ -38,10 +38,12 @@ bench-keys: need-test ## signatures by TPM and token against the bare hardware, 
 	$(GO) test -run '^$$' -bench . ./tpm
 	CGO_ENABLED=1 $(GO) test -run '^$$' -bench . ./hsm/module
 
-lint: ## gofmt, go vet, staticcheck
+lint: need-cgo ## gofmt, go vet, staticcheck
 	@unformatted=$$(gofmt -l $$(git ls-files '*.go')); test -z "$$unformatted" || { echo "gofmt would change: $$unformatted"; exit 1; }
 	$(GO) vet ./...
+	CGO_ENABLED=1 $(GO) vet ./hsm/module ./cmd/pkcs11
 	$(GO) tool staticcheck ./...
+	CGO_ENABLED=1 $(GO) tool staticcheck ./hsm/module ./cmd/pkcs11
 
 build: need-cgo ## bin/devid-agent, bin/devid-pkcs11 and bin/devid-cloudsim for this machine
 	$(GO) build -trimpath -tags $(TAGS) $(GCFLAGS) -ldflags '$(LDFLAGS)' -o bin/devid-agent $(AGENT)
