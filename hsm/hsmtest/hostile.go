@@ -45,7 +45,9 @@ func Hostile(t testing.TB, habits ...string) (bad *Habit, honest *Token) {
 // headers is where the PKCS #11 headers below crypto11 are.
 func headers(t testing.TB) string {
 	t.Helper()
-	out, err := exec.Command("go", "list", "-m", "-f", "{{.Dir}}", "github.com/miekg/pkcs11").Output()
+	cmd := exec.Command("go", "list", "-find", "-f", "{{.Dir}}", "github.com/miekg/pkcs11") // it is downloaded, if need be
+	cmd.Env = append(os.Environ(), "CGO_ENABLED=1")
+	out, err := cmd.Output()
 	if err != nil {
 		t.Fatalf("find the headers: %v", err)
 	}
