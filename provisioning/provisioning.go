@@ -102,7 +102,7 @@ func (n renewal) Enroll(ctx context.Context, r Request) (identity.Grant, error) 
 }
 
 // SigningRequest is a PKCS#10 request (DER) for key with the common name cn and nothing else, signed with
-// SHA-256: what every sample of the CSR preview sends (azure-protocols 3.3).
+// SHA-256: what every sample of the certificate-management preview sends (Microsoft Learn, "Certificate issuance").
 func SigningRequest(_ context.Context, cn string, key crypto.Signer) ([]byte, error) {
 	template := &x509.CertificateRequest{Subject: pkix.Name{CommonName: cn}, SignatureAlgorithm: x509.ECDSAWithSHA256}
 	if _, ok := key.Public().(*rsa.PublicKey); ok {
