@@ -39,7 +39,7 @@ const (
 	hintSame    = "make one key with the vendor's tool and set keys.policy: same, so that renewals keep it"
 	hintOther   = "this token cannot do it: set keys.algorithm to what it has (pkcs11-tool --module MODULE --list-mechanisms)"
 	hintKey     = "the key is not one for signing: make it with CKA_SIGN"
-	hintModule  = "update the vendor's module; pkcs11-tool --module MODULE --login --test shows whether it works without the agent"
+	hintModule  = "restart its daemon if it has one (pcscd, tpm2-abrmd), or update the vendor's module; pkcs11-tool --module MODULE --login --test shows whether it works without the agent"
 	hintExpired = "the token wants a new PIN: set it with pkcs11-tool --change-pin, and put it into the PIN file"
 )
 
