@@ -17,7 +17,7 @@ var Rooms = map[string][]string{
 
 	// floor 3
 	"provisioning/dps":  {"provisioning", "identity", "internal/mqtt", "fault"},
-	"provisioning/est":  {"provisioning", "fault"},
+	"provisioning/est":  {"provisioning", "internal/mtls", "fault"},
 	"telemetry/iothub":  {"telemetry", "telemetry/spool", "identity", "internal/mqtt", "fault"},
 	"telemetry/sensors": {"telemetry", "telemetry/spool", "fault"},
 	"telemetry/ingest":  {"telemetry", "telemetry/spool", "fault"},
@@ -39,7 +39,8 @@ var Rooms = map[string][]string{
 	"keys":             {},
 	"hsm/wire":         {},
 	"internal/durable": {"fault"},
-	"internal/mqtt":    {"fault"},
+	"internal/mtls":    {"fault"},
+	"internal/mqtt":    {"internal/mtls", "fault"},
 	"internal/house":   {},
 
 	// beside the house: for tests only
@@ -59,5 +60,5 @@ var Outside = map[string][]string{
 	"github.com/eclipse/paho.mqtt.golang": {"internal/mqtt"},
 	"go.yaml.in/yaml/v3":                  {"cmd/agent"},
 	"golang.org/x/sync":                   {"cmd/agent"},
-	"golang.org/x/sys":                    {"cmd/agent", "tpm", "tpm/tpmtest", "hsm", "hsm/module", "telemetry/spool", "telemetry/sensors", "telemetry/ingest"},
+	"golang.org/x/sys":                    {"cmd/agent", "tpm", "tpm/tpmtest", "hsm", "hsm/module", "hsm/hsmtest", "telemetry/spool", "telemetry/sensors", "telemetry/ingest"},
 }

@@ -4,8 +4,10 @@ import (
 	"encoding/json"
 	"errors"
 	"io"
+	"io/fs"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -23,6 +25,7 @@ type listed struct {
 // packages lists the module's packages as the go command sees them.
 func packages(t *testing.T) []listed {
 	t.Helper()
+	look(t, "../..")
 	cmd := exec.Command("go", "list", "-json", "./...")
 	cmd.Dir = "../.."
 	cmd.Stderr = os.Stderr
@@ -39,6 +42,21 @@ func packages(t *testing.T) []listed {
 			t.Fatal(err)
 		}
 		all = append(all, p)
+	}
+}
+
+// look stats every source file below root: what the go command reads for us is otherwise unknown to its test cache, and
+// an old result would be repeated.
+func look(t *testing.T, root string) {
+	t.Helper()
+	err := filepath.WalkDir(root, func(path string, _ fs.DirEntry, err error) error {
+		if err == nil && filepath.Ext(path) == ".go" {
+			_, err = os.Stat(path)
+		}
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
 	}
 }
 

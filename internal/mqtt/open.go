@@ -9,6 +9,7 @@ import (
 	"net"
 
 	"github.com/devid-agent/devid-agent/fault"
+	"github.com/devid-agent/devid-agent/internal/mtls"
 )
 
 // open dials and completes TLS.
@@ -46,27 +47,11 @@ func (o Options) config(signer *witness) *tls.Config {
 		ServerName: o.Host,
 		RootCAs:    o.Roots,
 		MinVersion: tls.VersionTLS12,
-		MaxVersion: newest(mine),
+		MaxVersion: mtls.Newest(mine),
 		GetClientCertificate: func(*tls.CertificateRequestInfo) (*tls.Certificate, error) {
 			return &mine, nil
 		},
 	}
-}
-
-// newest is the last version of TLS that the key can sign for, 0 for any. A key that is held to PKCS #1 v1.5 cannot
-// sign for TLS 1.3, which knows only PSS; crypto/tls would then, without a word, present no certificate.
-func newest(c tls.Certificate) uint16 {
-	if len(c.SupportedSignatureAlgorithms) == 0 {
-		return 0
-	}
-	for _, s := range c.SupportedSignatureAlgorithms {
-		switch s {
-		case tls.PKCS1WithSHA256, tls.PKCS1WithSHA384, tls.PKCS1WithSHA512, tls.PKCS1WithSHA1:
-		default:
-			return 0
-		}
-	}
-	return tls.VersionTLS12
 }
 
 // witness remembers why the hardware did not sign: crypto/tls passes on the text of that error only, and the label

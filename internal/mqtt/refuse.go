@@ -3,13 +3,12 @@ package mqtt
 import (
 	"context"
 	"crypto/tls"
-	"crypto/x509"
 	"errors"
 	"fmt"
-	"net"
 	"time"
 
 	"github.com/devid-agent/devid-agent/fault"
+	"github.com/devid-agent/devid-agent/internal/mtls"
 )
 
 // RefusedError says that the server turned us away: with a return code of MQTT's CONNACK, or with a TLS alert that
@@ -46,35 +45,13 @@ func (e *RefusedError) kind() fault.Kind {
 	return fault.Permanent
 }
 
-// certificateAlerts are those with which a server says that our certificate is not good (RFC 8446, 6.2).
-var certificateAlerts = []tls.AlertError{
-	42,  // bad_certificate
-	43,  // unsupported_certificate
-	44,  // certificate_revoked
-	45,  // certificate_expired
-	46,  // certificate_unknown
-	48,  // unknown_ca
-	49,  // access_denied
-	116, // certificate_required
-}
-
-// remoteAlert is the Op of the *net.OpError in which crypto/tls reports an alert of the other side.
-const remoteAlert = "remote error"
-
-// refusal is err as a *RefusedError where it is one. In TLS 1.3 the server judges our certificate after the
-// handshake is over for us, so that its alert comes where the CONNACK should.
+// refusal is err as a *RefusedError where it is one. In TLS 1.3 the server's alert comes where the CONNACK should.
 func refusal(code byte, err error) error {
 	if code >= 1 && code <= 5 {
 		return &RefusedError{Code: code}
 	}
-	remote, ok := errors.AsType[*net.OpError](err)
-	if !ok || remote.Op != remoteAlert {
-		return err
-	}
-	for _, alert := range certificateAlerts {
-		if remote.Err.Error() == alert.Error() { // the alert's own type is private to crypto/tls
-			return &RefusedError{Alert: alert}
-		}
+	if alert, ok := mtls.Refused(err); ok {
+		return &RefusedError{Alert: alert}
 	}
 	return err
 }
@@ -92,23 +69,8 @@ func label(err error) error {
 	if refused, ok := errors.AsType[*RefusedError](err); ok {
 		return fault.As(refused.kind(), err)
 	}
-	if untrusted, ok := errors.AsType[*tls.CertificateVerificationError](err); ok {
-		return distrust(err, untrusted.UnverifiedCertificates[0], time.Now())
+	if labelled, ok := mtls.Distrust(err, time.Now(), mtls.Settings{Host: "the configuration", Roots: "the configured roots"}); ok {
+		return labelled
 	}
 	return fault.As(fault.Of(err), err)
-}
-
-// distrust explains why the server's certificate is not good for us. A clock that is behind is the most frequent
-// reason on a device without a battery, and time synchronisation will heal it.
-func distrust(err error, server *x509.Certificate, now time.Time) error {
-	switch {
-	case now.Before(server.NotBefore):
-		return fault.As(fault.Transient, fault.AskOperator(fmt.Errorf("the clock says %s: %w", now.UTC().Format(time.RFC3339), err),
-			"set the clock: the certificate of the server begins at "+server.NotBefore.UTC().Format(time.RFC3339)))
-	case now.After(server.NotAfter):
-		return fault.AskOperator(err, "check the clock of the device ("+now.UTC().Format(time.RFC3339)+
-			"): if it is right, the certificate of the server has expired and its owner must renew it")
-	}
-	return fault.AskOperator(err, "put the root of the server's certificate into the configured roots, and check that nobody "+
-		"intercepts TLS between the device and the server")
 }

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/devid-agent/devid-agent/fault"
+	"github.com/devid-agent/devid-agent/internal/mtls"
 )
 
 const (
@@ -82,25 +83,9 @@ func (l *link) config(c Config, mine *tls.Certificate) *tls.Config {
 	if c.LeafOnly && len(shown.Certificate) > 1 {
 		shown.Certificate = shown.Certificate[:1]
 	}
-	config.MaxVersion = newest(shown)
+	config.MaxVersion = mtls.Newest(shown)
 	config.GetClientCertificate = func(*tls.CertificateRequestInfo) (*tls.Certificate, error) { return &shown, nil }
 	return config
-}
-
-// newest is the last version of TLS that the key can sign for, 0 for any. A key that is held to PKCS #1 v1.5 cannot
-// sign for TLS 1.3, which knows only PSS; crypto/tls would then, without a word, present no certificate.
-func newest(c tls.Certificate) uint16 {
-	if len(c.SupportedSignatureAlgorithms) == 0 {
-		return 0
-	}
-	for _, s := range c.SupportedSignatureAlgorithms {
-		switch s {
-		case tls.PKCS1WithSHA256, tls.PKCS1WithSHA384, tls.PKCS1WithSHA512, tls.PKCS1WithSHA1:
-		default:
-			return 0
-		}
-	}
-	return tls.VersionTLS12
 }
 
 // stayHere follows a redirect only to where the credential was meant for, and only as the same request.
