@@ -9,7 +9,7 @@ NEED        := .ci/need
 TAGS        := nethttpomithttp2
 # Inlining makes the binary 7 % larger; it is left to where the time goes, the arithmetic of cryptography.
 GCFLAGS     := -gcflags=all=-l -gcflags=crypto/internal/...=
-# 8 MB on arm64; 32-bit code is a little larger, and has 8 MiB.
+# 8 MB on arm64; 32-bit code is a little larger, and has 8 MiB. Its pages are of 4 KB, so segments need not be rounded to 64.
 GATE_arm64  := 8000000
 GATE_armv7  := 8388608
 
@@ -59,6 +59,7 @@ arm: ## static binaries of the agent for arm64 and armv7, with their sizes
 dist/devid-agent-arm64: export GOARCH = arm64
 dist/devid-agent-armv7: export GOARCH = arm
 dist/devid-agent-armv7: export GOARM = 7
+dist/devid-agent-armv7: LDFLAGS += -R 4096
 dist/devid-agent-arm64 dist/devid-agent-armv7:
 	GOOS=linux $(GO) build -trimpath -tags $(TAGS) $(GCFLAGS) -ldflags '$(LDFLAGS)' -o $@ $(AGENT)
 
