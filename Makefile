@@ -70,7 +70,7 @@ need-demo:
 	@$(NEED) swtpm:swtpm
 need-test: need-cgo
 	@$(NEED) swtpm:swtpm swtpm_setup:swtpm-tools certtool:gnutls-bin tpm2_getcap:tpm2-tools openssl:openssl mosquitto:mosquitto mosquitto_pub:mosquitto-clients \
-	  curl:curl /usr/lib/*/ossl-modules/tpm2.so:tpm2-openssl softhsm2-util:softhsm2 pkcs11-tool:opensc tpm2_ptool:libtpm2-pkcs11-tools \
+	  curl:curl mkfs.ext4:e2fsprogs /usr/lib/*/ossl-modules/tpm2.so:tpm2-openssl softhsm2-util:softhsm2 pkcs11-tool:opensc tpm2_ptool:libtpm2-pkcs11-tools \
 	  /usr/lib/*/pkcs11/libtpm2_pkcs11.so:libtpm2-pkcs11-1 tpm2-abrmd:tpm2-abrmd /usr/lib/*/libtss2-tcti-tabrmd.so.0:libtss2-tcti-tabrmd0 \
 	  dbus-run-session:dbus-daemon /usr/sbin/pcscd:pcscd /usr/lib/pcsc/drivers/serial/libifdvpcd.so:vsmartcard-vpcd \
 	  /usr/lib/*/opensc-pkcs11.so:opensc-pkcs11

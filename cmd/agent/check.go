@@ -55,8 +55,7 @@ func checkCommand(ctx context.Context, o options, out io.Writer) error {
 	f.add("configuration", o.config, nil)
 	f.state(c)
 	current := f.identity(c)
-	f.key(ctx, c, current)
-	f.bootstrap(ctx, c)
+	f.hardware(ctx, c, current)
 	f.cloud(ctx, c, current)
 	if o.json {
 		err = printJSON(out, f)
@@ -119,15 +118,23 @@ func inDate(c *x509.Certificate) error {
 	return nil
 }
 
-// key asks the hardware itself.
-func (f *findings) key(ctx context.Context, c *Config, current *identity.Identity) {
-	ctx, cancel := context.WithTimeout(ctx, checkTimeout)
-	defer cancel()
+// hardware asks where the keys live, once for all.
+func (f *findings) hardware(ctx context.Context, c *Config, current *identity.Identity) {
 	store, err := lookKeys(c)
 	if err != nil {
 		f.add("key store", "", err)
 		return
 	}
+	if helper, ok := store.(io.Closer); ok {
+		defer helper.Close()
+	}
+	f.key(ctx, c, store, current)
+	f.bootstrap(ctx, c, store)
+}
+
+func (f *findings) key(ctx context.Context, c *Config, store keys.Store, current *identity.Identity) {
+	ctx, cancel := context.WithTimeout(ctx, checkTimeout)
+	defer cancel()
 	names, err := store.Names(ctx)
 	if !f.add("key store", fmt.Sprintf("%s, %d keys", placeOfKeys(c), len(names)), err) || current == nil {
 		return
@@ -158,13 +165,9 @@ func placeOfKeys(c *Config) string {
 	return c.Keys.TPM
 }
 
-func (f *findings) bootstrap(ctx context.Context, c *Config) {
+func (f *findings) bootstrap(ctx context.Context, c *Config, store keys.Store) {
 	ctx, cancel := context.WithTimeout(ctx, checkTimeout)
 	defer cancel()
-	store, err := lookKeys(c)
-	if err != nil {
-		return // said by key
-	}
 	boot, err := bootstrapCredential(ctx, c, store)
 	if err != nil {
 		f.add("bootstrap", "", err)
