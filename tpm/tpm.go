@@ -259,6 +259,9 @@ func (s *Store) Names(ctx context.Context) ([]string, error) {
 		return nil, fmt.Errorf("list keys: %w", err)
 	}
 	files, err := s.dir.Names()
+	if s.reading && errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
 	if err != nil {
 		return nil, fmt.Errorf("list keys: %w", err)
 	}

@@ -135,6 +135,12 @@ func (f *findings) hardware(ctx context.Context, c *Config, current *identity.Id
 func (f *findings) key(ctx context.Context, c *Config, store keys.Store, current *identity.Identity) {
 	ctx, cancel := context.WithTimeout(ctx, checkTimeout)
 	defer cancel()
+	if hardware, ok := store.(interface{ Ping(context.Context) error }); ok {
+		if err := hardware.Ping(ctx); err != nil {
+			f.add("key store", "", err)
+			return
+		}
+	}
 	names, err := store.Names(ctx)
 	if !f.add("key store", fmt.Sprintf("%s, %d keys", placeOfKeys(c), len(names)), err) || current == nil {
 		return

@@ -119,9 +119,15 @@ func (d *desk) status() (s status) {
 func TestEnrollThenCheckThenRenewByHand(t *testing.T) {
 	d := newDesk(t, sim.Temper{}, "")
 	d.append(azure(d.cloud))
-	if code, out, _ := d.command("check"); code != exitFailure || !strings.Contains(out, "not enrolled yet") {
+	code, out, _ := d.command("check")
+	if code != exitFailure || !strings.Contains(out, "not enrolled yet") || !strings.Contains(out, "ok    key store") || !strings.Contains(out, "ok    bootstrap") {
 		t.Errorf("check before enrollment: %d\n%s", code, out)
 	}
+	d.tpm.Kill()
+	if _, out, _ := d.command("check"); !strings.Contains(out, "FAIL  key store") {
+		t.Errorf("check without a TPM:\n%s", out)
+	}
+	d.tpm.Restart()
 	for _, want := range []string{"generation 1,", "generation 1,"} { // the second changes nothing
 		if code, out, errOut := d.command("enroll"); code != 0 || !strings.Contains(out, want) {
 			t.Fatalf("enroll: %d %s%s", code, out, errOut)
@@ -130,7 +136,7 @@ func TestEnrollThenCheckThenRenewByHand(t *testing.T) {
 	if code, out, errOut := d.command("renew"); code != 0 || !strings.Contains(out, "generation 2,") {
 		t.Fatalf("renew: %d %s%s", code, out, errOut)
 	}
-	code, out, _ := d.command("check", "--json")
+	code, out, _ = d.command("check", "--json")
 	var f findings
 	if err := json.Unmarshal([]byte(out), &f); err != nil || code != 0 || !f.OK {
 		t.Fatalf("check: %d, %v\n%s", code, err, out)
