@@ -57,7 +57,7 @@ func (s *Store) try(ctx context.Context, r wire.Request, good func(wire.Answer) 
 		case errors.Is(err, keys.ErrNotFound):
 			return a, &trouble{err: err, rung: contexts, absent: true}
 		case err != nil:
-			return a, &trouble{err: fmt.Errorf("the module lies: %w", err), rung: helpers, hint: hintModule}
+			return a, lie(err)
 		}
 	}
 	return a, t
@@ -98,16 +98,20 @@ func (s *Store) unstarted(err error) *trouble {
 	return &trouble{err: err, rung: helpers, hint: hintModule}
 }
 
-// call asks the helper that is there.
+// call asks the helper that is there, and settles while that is at work.
 func (s *Store) call(ctx context.Context, r wire.Request) (wire.Answer, *trouble) {
 	limit := s.config.Deadline
 	if r.Op == wire.Create {
 		limit *= making
 	}
-	a, err := s.helper.ask(ctx, r, limit)
+	var owed error
+	a, err := s.helper.ask(ctx, r, limit, func() { owed = s.settle() })
 	if err != nil {
 		s.lose()
 		return a, &trouble{err: fmt.Errorf("%s: %w", r.Op, err), rung: helpers, hint: hintModule}
+	}
+	if owed != nil {
+		return a, lie(owed)
 	}
 	if a.Fault != nil {
 		a.Fault.Doing = s.said.text(a.Fault.Doing)
@@ -138,12 +142,13 @@ func (s *Store) drop() {
 	}
 }
 
-// lose forgets a helper that was killed, unless it hangs in a driver, where no signal reaches it.
+// lose settles, and forgets a helper that was killed, unless it hangs in a driver, where no signal reaches it.
 func (s *Store) lose() {
 	if !s.helper.dead {
 		s.undead = s.helper
 	}
 	s.have(nil)
+	s.audit()
 }
 
 // buried says whether the last helper is gone, so that not one after the other hangs in the same driver.

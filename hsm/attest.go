@@ -46,6 +46,6 @@ func (s *Store) attest(ctx context.Context, name string, nonce []byte) (keys.Evi
 		Token: &keys.TokenEvidence{Module: s.address.module, Library: token.Library, Token: token.Label, Manufacturer: token.Manufacturer,
 			Model: token.Model, Serial: token.Serial, Local: is("CKA_LOCAL"), AlwaysSensitive: is("CKA_ALWAYS_SENSITIVE"),
 			NeverExtractable: is("CKA_NEVER_EXTRACTABLE")}}
-	e.Token.Signature, err = k.sign(ctx, e.Statement(), crypto.SHA256)
+	e.Token.Signature, err = k.sign(ctx, e.Statement(), crypto.SHA256, k.check)
 	return e, err
 }

@@ -20,7 +20,7 @@ func TestKeysLiveInATPMBehindTPM2PKCS11(t *testing.T) {
 			c.Prefix = t.Name()
 			return chip.Open(t, c)
 		}
-	})
+	}, offline)
 	// The suite makes 20 keys, which takes a TPM too long with RSA.
 	c := chip.Config()
 	c.Algorithm = keys.RSA2048

@@ -21,7 +21,7 @@ import (
 // helper is one running devid-pkcs11, the leader of a process group of its own.
 type helper struct {
 	cmd    *exec.Cmd
-	conn   net.Conn
+	conn   *net.UnixConn
 	client *wire.Client
 	said   *said
 
@@ -32,20 +32,23 @@ type helper struct {
 
 const (
 	program = "devid-pkcs11"
+	libexec = "/usr/libexec"  // where packages put it
 	grace   = 3 * time.Second // for a question that was asked, when its asker is gone
 	parting = 2 * time.Second // for a module to let go of its token
 	burial  = time.Second     // for a killed process to be gone
 )
 
-// locate finds the helper's program: as configured, beside our own, or in PATH.
+// locate finds the helper's program: as configured, beside our own, where packages put it, or in PATH.
 func locate(configured string) (string, error) {
 	if configured != "" {
 		return configured, nil
 	}
 	if self, err := os.Executable(); err == nil {
-		beside := filepath.Join(filepath.Dir(self), program)
-		if _, err := os.Stat(beside); err == nil {
-			return beside, nil
+		for _, dir := range []string{filepath.Dir(self), libexec} {
+			path := filepath.Join(dir, program)
+			if _, err := os.Stat(path); err == nil {
+				return path, nil
+			}
 		}
 	}
 	path, err := exec.LookPath(program)
@@ -89,7 +92,7 @@ func (s *Store) start() (*helper, error) {
 }
 
 // pair is a connected pair of sockets: ours, and the one that the helper inherits.
-func pair() (net.Conn, *os.File, error) {
+func pair() (*net.UnixConn, *os.File, error) {
 	fds, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
 		return nil, nil, err
@@ -101,14 +104,14 @@ func pair() (net.Conn, *os.File, error) {
 		_ = far.Close()
 		return nil, nil, err
 	}
-	return near, far, nil
+	return near.(*net.UnixConn), far, nil
 }
 
 func (h *helper) greet(patience time.Duration) error {
 	if err := h.conn.SetDeadline(time.Now().Add(patience)); err != nil {
 		return err
 	}
-	client, err := wire.Greet(h.conn)
+	client, err := wire.Greet(wire.Eager(h.conn))
 	if err == nil {
 		h.client = client
 		return nil
@@ -121,8 +124,9 @@ func (h *helper) greet(patience time.Duration) error {
 }
 
 // ask sends one question and waits for its answer, at most for patience. A question that was asked is waited for,
-// for grace when ctx is gone: its answer would otherwise be taken for the one to the next.
-func (h *helper) ask(ctx context.Context, r wire.Request, patience time.Duration) (wire.Answer, error) {
+// for grace when ctx is gone: its answer would otherwise be taken for the one to the next. While the helper is at work
+// on it, meanwhile is called.
+func (h *helper) ask(ctx context.Context, r wire.Request, patience time.Duration, meanwhile func()) (wire.Answer, error) {
 	deadline := time.Now().Add(patience)
 	if err := h.conn.SetDeadline(deadline); err != nil {
 		return wire.Answer{}, err
@@ -135,7 +139,7 @@ func (h *helper) ask(ctx context.Context, r wire.Request, patience time.Duration
 		}
 	})
 	h.said.forget()
-	a, err := h.client.Call(r)
+	a, err := h.client.Call(r, meanwhile)
 	if !stop() {
 		<-hurried // lest it cuts the next question short
 	}

@@ -7,6 +7,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/devid-agent/devid-agent/attest"
 	"github.com/devid-agent/devid-agent/fault"
 	"github.com/devid-agent/devid-agent/hsm"
 	"github.com/devid-agent/devid-agent/hsm/hsmtest"
@@ -65,9 +66,15 @@ func TestStoreKeepsTheContract(t *testing.T) {
 					c.Algorithm = a
 					return token.Open(t, c)
 				}
-			})
+			}, offline)
 		})
 	}
+}
+
+// offline is a verifier who has no token.
+func offline(e keys.Evidence, nonce []byte) error {
+	_, err := attest.Verify(e, attest.Question{Nonce: nonce})
+	return err
 }
 
 func TestLongRSAKeysAreMadeAndSign(t *testing.T) {

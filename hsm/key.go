@@ -32,6 +32,8 @@ type key struct {
 	algorithm keys.Algorithm
 	pss       bool // RSA: makes PSS signatures that TLS 1.3 accepts
 	gone      atomic.Bool
+
+	credit credit // guarded by the store's turn
 }
 
 func (s *Store) newKey(name string, found wire.Key) (*key, error) {
@@ -110,7 +112,8 @@ func (k *key) String() string {
 }
 
 // Sign implements crypto.Signer. It makes ECDSA signatures in ASN.1, RSA PKCS #1 v1.5, and RSA-PSS with a salt as
-// long as the hash; its randomness is the token's. What the module answers was verified when it is returned.
+// long as the hash; its randomness is the token's. What the module answers was verified when it is returned, except
+// in a burst of ECDSA signatures: see the package.
 func (k *key) Sign(_ io.Reader, digest []byte, opts crypto.SignerOpts) ([]byte, error) {
 	if k.gone.Load() {
 		return nil, fmt.Errorf("sign with %s: it was deleted: %w", k, keys.ErrNotFound)
@@ -121,7 +124,7 @@ func (k *key) Sign(_ io.Reader, digest []byte, opts crypto.SignerOpts) ([]byte, 
 	if err := k.fit(opts); err != nil {
 		return nil, fault.As(fault.Permanent, fmt.Errorf("sign with %s: %w", k, err))
 	}
-	signature, err := k.sign(ctx, digest, opts)
+	signature, err := k.sign(ctx, digest, opts, k.believe)
 	if err != nil {
 		return nil, fmt.Errorf("sign with %s: %w", k, err)
 	}
@@ -135,12 +138,15 @@ func (k *key) fit(opts crypto.SignerOpts) error {
 	return nil
 }
 
-func (k *key) sign(ctx context.Context, digest []byte, opts crypto.SignerOpts) ([]byte, error) {
+// judge says why a signature is not to be returned.
+type judge func(digest, signature []byte, opts crypto.SignerOpts) error
+
+func (k *key) sign(ctx context.Context, digest []byte, opts crypto.SignerOpts, good judge) ([]byte, error) {
 	r, err := k.request(digest, opts)
 	if err != nil {
 		return nil, fault.As(fault.Permanent, err)
 	}
-	a, err := k.store.ask(ctx, r, func(a wire.Answer) error { return verify(k.public, digest, a.Signature, opts) })
+	a, err := k.store.ask(ctx, r, func(a wire.Answer) error { return good(digest, a.Signature, opts) })
 	return a.Signature, err
 }
 
@@ -169,6 +175,8 @@ func (k *key) request(digest []byte, opts crypto.SignerOpts) (wire.Request, erro
 	return r, nil
 }
 
+var errWrong = errors.New("its signature does not fit the public key")
+
 // verify says why signature is not one that TLS accepts.
 func verify(public crypto.PublicKey, digest, signature []byte, opts crypto.SignerOpts) error {
 	if len(signature) == 0 {
@@ -177,7 +185,7 @@ func verify(public crypto.PublicKey, digest, signature []byte, opts crypto.Signe
 	switch p := public.(type) {
 	case *ecdsa.PublicKey:
 		if !ecdsa.VerifyASN1(p, digest, signature) {
-			return errors.New("its signature does not fit the public key")
+			return errWrong
 		}
 	case *rsa.PublicKey:
 		var err error
@@ -187,7 +195,7 @@ func verify(public crypto.PublicKey, digest, signature []byte, opts crypto.Signe
 			err = rsa.VerifyPKCS1v15(p, opts.HashFunc(), digest, signature)
 		}
 		if err != nil {
-			return errors.New("its signature does not fit the public key")
+			return errWrong
 		}
 	}
 	return nil

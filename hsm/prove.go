@@ -18,7 +18,7 @@ func (s *Store) prove(ctx context.Context, name string, found wire.Key) (*key, e
 		return nil, err
 	}
 	digest := sha256.Sum256([]byte("devid-agent: does this key sign?"))
-	if _, err := k.sign(ctx, digest[:], crypto.SHA256); err != nil {
+	if _, err := k.sign(ctx, digest[:], crypto.SHA256, k.check); err != nil {
 		return nil, err
 	}
 	if public, ok := k.public.(*rsa.PublicKey); ok {

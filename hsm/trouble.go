@@ -27,6 +27,11 @@ func final(err error) *trouble {
 	return &trouble{err: err, kind: fault.Of(err), hint: fault.Hint(err)}
 }
 
+// lie is trouble with a module that answers, and not the truth.
+func lie(err error) *trouble {
+	return &trouble{err: fmt.Errorf("the module lies: %w", err), rung: helpers, hint: hintModule}
+}
+
 // troubleOf is what the helper answered to a question.
 func troubleOf(op wire.Op, f *wire.Fault) *trouble {
 	if f == nil {

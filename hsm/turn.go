@@ -24,23 +24,33 @@ func (s *Store) take(ctx context.Context) error {
 // release gives the turn back, and lets the helper live on for a while.
 func (s *Store) release() {
 	if s.helper != nil {
+		after := s.config.Idle
+		if s.owed != nil {
+			after = min(after, soon)
+		}
 		if s.idle == nil {
-			s.idle = time.AfterFunc(s.config.Idle, s.rest)
+			s.idle = time.AfterFunc(after, s.rest)
 		} else {
-			s.idle.Reset(s.config.Idle)
+			s.idle.Reset(after)
 		}
 	}
 	s.turn <- struct{}{}
 }
 
-// rest ends an idle helper. Somebody who is at work gives it a new while when done.
+// rest settles, and ends an idle helper. Somebody who is at work gives it a new while when done.
 func (s *Store) rest() {
 	select {
 	case <-s.turn:
-		s.end()
-		s.turn <- struct{}{}
 	default:
+		return
 	}
+	if s.owed != nil {
+		s.audit()
+		s.release()
+		return
+	}
+	s.end()
+	s.turn <- struct{}{}
 }
 
 func (s *Store) end() {

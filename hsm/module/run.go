@@ -24,7 +24,7 @@ func Run() error {
 	runtime.LockOSThread()
 	m := &Module{}
 	defer m.Close()
-	return wire.Serve(os.NewFile(wire.Socket, "agent"), "devid-pkcs11", m)
+	return wire.Serve(wire.Eager(os.NewFile(wire.Socket, "agent")), "devid-pkcs11", m)
 }
 
 // name is the standard's word for the code.

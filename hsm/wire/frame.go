@@ -3,7 +3,6 @@ package wire
 import (
 	"bufio"
 	"encoding/binary"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -14,7 +13,7 @@ var ErrLost = errors.New("the helper answers out of turn")
 
 // Write sends v as one frame, in one write.
 func Write(w io.Writer, v any) error {
-	body, err := json.Marshal(v)
+	body, err := encode(v)
 	if err != nil {
 		return err
 	}
@@ -43,7 +42,7 @@ func Read(r io.Reader, v any) error {
 	} else if err != nil {
 		return err
 	}
-	return json.Unmarshal(body, v)
+	return decode(body, v)
 }
 
 // Client is the agent's end.
@@ -74,12 +73,16 @@ func (e *VersionError) Error() string {
 	return fmt.Sprintf("%.40q speaks version %d of the language, the agent %d", e.Hello.Program, e.Hello.Version, Version)
 }
 
-// Call asks and returns the answer. After an error the connection is of no use any more.
-func (c *Client) Call(r Request) (Answer, error) {
+// Call asks and returns the answer; between the two it does what meanwhile says, if that is not nil. After an error
+// the connection is of no use any more.
+func (c *Client) Call(r Request, meanwhile func()) (Answer, error) {
 	c.last++
 	r.ID = c.last
 	if err := Write(c.w, r); err != nil {
 		return Answer{}, err
+	}
+	if meanwhile != nil {
+		meanwhile()
 	}
 	var a Answer
 	if err := Read(c.r, &a); err != nil {

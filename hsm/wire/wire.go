@@ -1,11 +1,11 @@
 // Package wire is the language that devid-agent and its helper devid-pkcs11 speak over an inherited socket.
 //
-// A frame is four bytes of length, big-endian, and that many bytes of JSON. The helper says Hello; from then on the
-// agent asks and the helper answers, one question at a time.
+// A frame is four bytes of length, big-endian, and that many bytes: JSON or, for a signature, the fields of packed.go.
+// The helper says Hello; from then on the agent asks and the helper answers, one question at a time.
 package wire
 
 // Version is of the language. Both programs come from one release, so there is no negotiating.
-const Version = 1
+const Version = 2
 
 // Limit is how long a frame may be. The longest there is lists the keys of a token.
 const Limit = 256 << 10

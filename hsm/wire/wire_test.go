@@ -40,7 +40,7 @@ func TestEachQuestionGetsItsAnswer(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, digest := range []string{"a", "b", ""} {
-		a, err := c.Call(Request{Op: Sign, Digest: []byte(digest), Key: Key{Label: "ü\x00", ID: []byte{0, 255}}})
+		a, err := c.Call(Request{Op: Sign, Digest: []byte(digest), Key: Key{Label: "ü\x00", ID: []byte{0, 255}}}, nil)
 		if err != nil || string(a.Signature) != digest || !reflect.DeepEqual(a.Keys[0].ID, []byte{0, 255}) {
 			t.Errorf("%q: %+v, %v", digest, a, err)
 		}
@@ -69,7 +69,7 @@ func TestAnAnswerOutOfTurnIsNotBelieved(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := c.Call(Request{Op: Ping}); !errors.Is(err, ErrLost) {
+	if _, err := c.Call(Request{Op: Ping}, nil); !errors.Is(err, ErrLost) {
 		t.Errorf("answer 7 to request 1: %v", err)
 	}
 }
@@ -104,6 +104,10 @@ func TestAFrameCutOffIsNoHangingUp(t *testing.T) {
 func FuzzServe(f *testing.F) {
 	f.Add(frames(f, Request{ID: 1, Op: Open, Module: "/m.so"}, Request{ID: 2, Op: Sign, Digest: []byte{1}}))
 	f.Add(frames(f, Request{ID: 1, Op: "?"})[:9])
+	f.Add(frames(f, Request{ID: 3, Op: Sign, Hash: 5, PSS: true, Key: Key{Label: "ü", ID: []byte{0, 255}}, Digest: make([]byte, 32)}))
+	f.Add([]byte("\x00\x00\x00\x0e\x01\x00\x00\x00\x00\x00\x00\x00\x01\x05\x02\x00\x00\x00"))     // PSS is neither yes nor no
+	f.Add([]byte("\x00\x00\x00\x0f\x01\x00\x00\x00\x00\x00\x00\x00\x01\x05\x00\xff\xff\x00\x00")) // a label of 65535 bytes in a frame of 15
+	f.Add([]byte("\x00\x00\x00\x01\x01\x00\x00\x00\x01\x02"))
 	f.Add([]byte("\x00\x00\x00\x02{}\x00\x00\x00\x04null\xff\xff\xff\xff"))
 	f.Add([]byte("\x00\x00\x00\x0f{\"op\":[{\"a\":1}]"))
 	f.Add([]byte(strings.Repeat("[", 3000)))
@@ -118,7 +122,7 @@ func FuzzServe(f *testing.F) {
 			var r Request
 			var a Answer
 			asked, answered := Read(in, &r), Read(&out, &a)
-			if (asked == nil) != (answered == nil) || a.ID != r.ID {
+			if (asked == nil) != (answered == nil) || asked == nil && a.ID != r.ID {
 				t.Fatalf("asked %+v (%v), answered %+v (%v)", r, asked, a, answered)
 			}
 			if asked != nil {
@@ -131,14 +135,17 @@ func FuzzServe(f *testing.F) {
 // FuzzCall is what an agent reads from a helper gone mad: an answer is believed only under the question's number.
 func FuzzCall(f *testing.F) {
 	f.Add(frames(f, Hello{Version: Version}, Answer{ID: 1, Signature: []byte{1}}, Answer{ID: 3}))
-	f.Add(frames(f, Hello{Version: 2}))
+	f.Add(frames(f, Hello{Version: Version + 1}))
+	f.Add(frames(f, Hello{Version: Version}, Answer{ID: 1, Signature: make([]byte, 512)}, Answer{ID: 2, Fault: &Fault{Code: 5}}))
+	f.Add(append(frames(f, Hello{Version: Version}), "\x00\x00\x00\x01\x02\x00\x00\x00\x09\x02\x00\x00\x00\x00\x00\x00\x00\x01"...))
+	f.Add(append(frames(f, Hello{Version: Version}), "\x00\x00\x00\x0a\x01\x00\x00\x00\x00\x00\x00\x00\x01\x00"...))
 	f.Add(frames(f, Answer{ID: 1, Fault: &Fault{Code: 5, Doing: "sign"}}))
-	f.Add([]byte("\x00\x00\x00\x0d{\"version\":1}\x00\x00\x00\x01{"))
+	f.Add([]byte("\x00\x00\x00\x0d{\"version\":2}\x00\x00\x00\x01{"))
 	f.Fuzz(func(t *testing.T, b []byte) {
 		c, err := Greet(halves{bytes.NewReader(b), io.Discard})
 		for id := uint64(1); err == nil; id++ {
 			var a Answer
-			if a, err = c.Call(Request{Op: Ping}); err == nil && a.ID != id {
+			if a, err = c.Call(Request{Op: Ping}, nil); err == nil && a.ID != id {
 				t.Fatalf("answer %d to question %d", a.ID, id)
 			}
 		}

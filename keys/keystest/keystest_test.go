@@ -19,7 +19,7 @@ func TestSoftwareStoreKeepsTheContract(t *testing.T) {
 			Suite(t, a, func(*testing.T) Place {
 				s := NewStore(a)
 				return func(*testing.T) keys.Store { return s }
-			})
+			}, nil)
 		})
 	}
 }

@@ -17,8 +17,13 @@ import (
 // Place is where keys of one algorithm live. Calling it opens a store there, as each start of the agent does.
 type Place func(t *testing.T) keys.Store
 
-// Suite holds the stores at fresh places against the contract of keys.Store. Each call of place is a new place.
-func Suite(t *testing.T, a keys.Algorithm, place func(t *testing.T) Place) {
+// Verifier says why the evidence proves nothing to who asked with nonce, or nil.
+type Verifier func(e keys.Evidence, nonce []byte) error
+
+// Suite holds the stores at fresh places against the contract of keys.Store, and those that can do more against that
+// of keys.Inspector and keys.Attester. Each call of place is a new place. Evidence is held against verify, which is nil
+// for stores that have none.
+func Suite(t *testing.T, a keys.Algorithm, place func(t *testing.T) Place, verify Verifier) {
 	for _, story := range []struct {
 		name string
 		tell func(*testing.T, keys.Algorithm, Place)
@@ -37,6 +42,7 @@ func Suite(t *testing.T, a keys.Algorithm, place func(t *testing.T) Place) {
 		{"ADigestOfTheWrongLengthIsRefused", wrongDigest},
 		{"ClientCertificateIsAcceptedByTLS", acceptedByTLS},
 		{"InspectionSaysThatTheKeyStays", inspected},
+		{"EvidenceIsOfTheKeyAndForOneNonce", func(t *testing.T, _ keys.Algorithm, open Place) { attested(t, open, verify) }},
 	} {
 		t.Run(story.name, func(t *testing.T) { story.tell(t, a, place(t)) })
 	}
