@@ -71,14 +71,14 @@ func (s *Store) LoadHandle(ctx context.Context, name string) (crypto.Signer, err
 }
 
 func (s *Store) adopt(t *session, h tpm2.TPMHandle) (*key, error) {
-	answer, err := tpm2.ReadPublic{ObjectHandle: h}.Execute(t)
+	public, _, err := t.readPublic(h)
 	if oneOf(err, tpm2.TPMRCHandle) {
 		return nil, fault.AskOperator(fmt.Errorf("nothing lies there: %w", err), hintEvicted)
 	}
 	if err != nil {
 		return nil, label("read the public area", err)
 	}
-	b, err := newBlob(h, answer.OutPublic, tpm2.TPM2BPrivate{})
+	b, err := newBlob(h, public, nil)
 	if err != nil {
 		return nil, fault.AskOperator(err, hintEvicted)
 	}

@@ -120,17 +120,14 @@ func external(public crypto.PublicKey) (tpm2.TPMTPublic, error) {
 	return area, fmt.Errorf("key of type %T is neither RSA nor ECDSA", public)
 }
 
-// wireSignature is a signature with SHA-256 as TPM2_VerifySignature wants it.
-func wireSignature(public tpm2.TPMTPublic, signature []byte) (tpm2.TPMTSignature, error) {
+// wireSignature is a signature with SHA-256 as TPM2_VerifySignature wants it: a TPMT_SIGNATURE.
+func wireSignature(public tpm2.TPMTPublic, signature []byte) ([]byte, error) {
 	if public.Type == tpm2.TPMAlgRSA {
-		return tpm2.TPMTSignature{SigAlg: tpm2.TPMAlgRSASSA, Signature: tpm2.NewTPMUSignature(tpm2.TPMAlgRSASSA,
-			&tpm2.TPMSSignatureRSA{Hash: tpm2.TPMAlgSHA256, Sig: tpm2.TPM2BPublicKeyRSA{Buffer: signature}})}, nil
+		return slices.Concat(u16(tpm2.TPMAlgRSASSA), u16(tpm2.TPMAlgSHA256), sized(signature)), nil
 	}
 	var pair struct{ R, S *big.Int }
 	if rest, err := asn1.Unmarshal(signature, &pair); err != nil || len(rest) > 0 {
-		return tpm2.TPMTSignature{}, fault.AskOperator(errors.Join(errors.New("pcr policy: the signature is not one of ECDSA"), err), hintPolicy)
+		return nil, fault.AskOperator(errors.Join(errors.New("pcr policy: the signature is not one of ECDSA"), err), hintPolicy)
 	}
-	return tpm2.TPMTSignature{SigAlg: tpm2.TPMAlgECDSA, Signature: tpm2.NewTPMUSignature(tpm2.TPMAlgECDSA,
-		&tpm2.TPMSSignatureECC{Hash: tpm2.TPMAlgSHA256, SignatureR: tpm2.TPM2BECCParameter{Buffer: pair.R.Bytes()},
-			SignatureS: tpm2.TPM2BECCParameter{Buffer: pair.S.Bytes()}})}, nil
+	return slices.Concat(u16(tpm2.TPMAlgECDSA), u16(tpm2.TPMAlgSHA256), sized(pair.R.Bytes()), sized(pair.S.Bytes())), nil
 }

@@ -63,26 +63,23 @@ func (k *key) certify(t *session, e *keys.Evidence) error {
 		return err
 	}
 	// The scheme is the attestation key's own, since it is restricted.
-	answer, err := tpm2.Certify{ObjectHandle: subject, SignHandle: ak,
-		QualifyingData: tpm2.TPM2BData{Buffer: e.Statement()},
-		InScheme:       tpm2.TPMTSigScheme{Scheme: tpm2.TPMAlgNull}}.Execute(t)
+	a, err := t.run(tpm2.TPMCCCertify, []object{subject, ak}, sized(e.Statement()), u16(tpm2.TPMAlgNull))
 	k.learn(err)
 	if err != nil {
 		return label("certify the key", err)
 	}
 	e.TPM.Public = tpm2.Marshal(k.blob.public)
-	e.TPM.Attest = answer.CertifyInfo.Bytes()
-	e.TPM.Signature = tpm2.Marshal(answer.Signature)
-	e.TPM.AK, e.TPM.AKName = public, ak.Name.Buffer
-	return nil
+	e.TPM.Attest, e.TPM.Signature = a.sized(), a.rest
+	e.TPM.AK, e.TPM.AKName = public, ak.name.Buffer
+	return a.whole()
 }
 
 // administered is the loaded key, opened for TPM2_Certify, which is its administrator's to do: that needs the key's
 // password, and not the policy that opens it for signing (TPM 2.0 Library, part 1, 19.7.2; adminWithPolicy is clear).
-func (k *key) administered(t *session) (tpm2.AuthHandle, error) {
+func (k *key) administered(t *session) (object, error) {
 	h, err := k.locate(t)
 	if err != nil {
-		return tpm2.AuthHandle{}, err
+		return object{}, err
 	}
 	if k.blob.public.ObjectAttributes.UserWithAuth {
 		return k.authorize(t, h)
@@ -115,20 +112,24 @@ func (t *session) activate(c keys.Challenge) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	if !bytes.Equal(ak.Name.Buffer, c.AKName) {
+	if !bytes.Equal(ak.name.Buffer, c.AKName) {
 		return nil, elsewhere("attestation")
 	}
 	ek, err := t.endorsementKey(found)
 	if err != nil {
 		return nil, err
 	}
-	answer, err := tpm2.ActivateCredential{ActivateHandle: ak, KeyHandle: ek,
-		CredentialBlob: tpm2.TPM2BIDObject{Buffer: c.Credential},
-		Secret:         tpm2.TPM2BEncryptedSecret{Buffer: c.Seed}}.Execute(t)
+	secret, err := t.openCredential(ak, ek, c.Credential, c.Seed)
+	return secret, label("activate the credential", err)
+}
+
+// openCredential is TPM2_ActivateCredential: what was encrypted to the endorsement key for the key active.
+func (t *session) openCredential(active, ek object, credential, seed []byte) ([]byte, error) {
+	a, err := t.run(tpm2.TPMCCActivateCredential, []object{active, ek}, sized(credential), sized(seed))
 	if err != nil {
-		return nil, label("activate the credential", err)
+		return nil, err
 	}
-	return answer.CertInfo.Buffer, nil
+	return a.sized(), a.whole()
 }
 
 func elsewhere(which string) error {
@@ -155,28 +156,18 @@ func attestationTemplate() tpm2.TPMTPublic {
 }
 
 // attestationKey derives the attestation key, and returns its TPMT_PUBLIC too. The session flushes it.
-func (t *session) attestationKey() (tpm2.AuthHandle, []byte, error) {
+func (t *session) attestationKey() (object, []byte, error) {
 	ak, public, err := t.endorsementPrimary("derive the attestation key", attestationTemplate())
 	if err != nil {
-		return tpm2.AuthHandle{}, nil, err
+		return object{}, nil, err
 	}
 	return ak, tpm2.Marshal(public), nil
 }
 
 // endorsementPrimary derives a primary key of the endorsement hierarchy. The session flushes it.
-func (t *session) endorsementPrimary(doing string, template tpm2.TPMTPublic) (tpm2.AuthHandle, tpm2.TPMTPublic, error) {
-	answer, err := tpm2.CreatePrimary{
-		PrimaryHandle: password(tpm2.TPMRHEndorsement, tpm2.HandleName(tpm2.TPMRHEndorsement)),
-		InPublic:      tpm2.New2B(template)}.Execute(t)
-	if err != nil {
-		return tpm2.AuthHandle{}, tpm2.TPMTPublic{}, labelEndorsement(doing, err)
-	}
-	t.loaded = append(t.loaded, answer.ObjectHandle)
-	public, err := answer.OutPublic.Contents()
-	if err != nil {
-		return tpm2.AuthHandle{}, tpm2.TPMTPublic{}, fmt.Errorf("%s: public area: %w", doing, err)
-	}
-	return password(answer.ObjectHandle, answer.Name), *public, nil
+func (t *session) endorsementPrimary(doing string, template tpm2.TPMTPublic) (object, tpm2.TPMTPublic, error) {
+	key, public, err := t.primary(hierarchy(tpm2.TPMRHEndorsement), template)
+	return key, public, labelEndorsement(doing, err)
 }
 
 // labelEndorsement labels what the TPM answers to the use of its endorsement hierarchy, which has its own password

@@ -3,6 +3,7 @@ package tpm
 import (
 	"crypto"
 	"crypto/x509"
+	"errors"
 	"fmt"
 	"slices"
 
@@ -24,16 +25,18 @@ var certified = []struct {
 	index    tpm2.TPMHandle
 	template *tpm2.TPMTPublic
 }{
-	{0x01c0000a, &tpm2.ECCEKTemplate},
-	{0x01c00002, &tpm2.RSAEKTemplate},
+	{certifiedECC, &tpm2.ECCEKTemplate},
+	{certifiedRSA, &tpm2.RSAEKTemplate},
 	{0x01c00014, nil}, // P-256
 	{0x01c00016, nil}, // P-384
 	{0x01c00012, nil}, // RSA 2048
 	{0x01c0001c, nil}, // RSA 3072
 }
 
-// Ranges of handles.
+// Handles and ranges of them.
 const (
+	certifiedRSA = 0x01c00002
+	certifiedECC = 0x01c0000a
 	firstEKIndex = 0x01c00000
 	lastEKIndex  = 0x01c07fff
 	firstEKChain = 0x01c00100 // certificates above the endorsement certificates: 2.2.1.5.2
@@ -92,12 +95,12 @@ func (t *session) kept(key crypto.PublicKey, chain [][]byte) (endorsement, bool,
 		return endorsement{}, false, err
 	}
 	for _, h := range handles {
-		answer, err := tpm2.ReadPublic{ObjectHandle: h}.Execute(t)
-		if err != nil {
+		public, _, err := t.readPublic(h)
+		if _, refused := errors.AsType[tpm2.TPMRC](err); refused {
 			return endorsement{}, false, label(fmt.Sprintf("read the key %#x", uint32(h)), err)
 		}
-		if public, err := answer.OutPublic.Contents(); err == nil && isKey(*public, key) {
-			return endorsement{public: *public, handle: h, chain: chain}, true, nil
+		if err == nil && isKey(public, key) {
+			return endorsement{public: public, handle: h, chain: chain}, true, nil
 		}
 	}
 	return endorsement{}, false, nil
@@ -112,7 +115,7 @@ func (t *session) derived(template *tpm2.TPMTPublic, want crypto.PublicKey, chai
 	if err != nil {
 		return endorsement{}, false, err
 	}
-	t.flush(ek.Handle)
+	t.flush(ek.handle)
 	return endorsement{public: public, template: template, chain: chain}, want == nil || isKey(public, want), nil
 }
 
@@ -127,30 +130,30 @@ func isKey(public tpm2.TPMTPublic, key crypto.PublicKey) bool {
 
 // endorsementKey returns the key for use: it decrypts for who satisfies its policy, which is to know the password of
 // the endorsement hierarchy, or its own where its template says so.
-func (t *session) endorsementKey(e endorsement) (ek tpm2.AuthHandle, err error) {
+func (t *session) endorsementKey(e endorsement) (ek object, err error) {
 	if e.template != nil {
 		ek, _, err = t.endorsementPrimary("derive the endorsement key", *e.template)
 	} else {
 		name, nameErr := tpm2.ObjectName(&e.public)
 		if nameErr != nil {
-			return tpm2.AuthHandle{}, nameErr
+			return object{}, nameErr
 		}
 		ek = password(e.handle, *name)
 	}
 	if err == nil && !e.public.ObjectAttributes.UserWithAuth {
-		ek.Auth, err = t.bySecret(e.public.NameAlg)
+		ek.by, err = t.bySecret(e.public.NameAlg)
 	}
 	return ek, err
 }
 
 // bySecret is a policy session that is satisfied by the password of the endorsement hierarchy.
-func (t *session) bySecret(hash tpm2.TPMIAlgHash) (tpm2.Session, error) {
-	policy, _, err := tpm2.PolicySession(t, hash, 16)
+func (t *session) bySecret(hash tpm2.TPMIAlgHash) (*opener, error) {
+	policy, err := t.byPolicy(hash)
 	if err != nil {
-		return nil, label("start a policy session", err)
+		return nil, err
 	}
-	t.loaded = append(t.loaded, policy.Handle())
-	_, err = tpm2.PolicySecret{AuthHandle: password(tpm2.TPMRHEndorsement, tpm2.HandleName(tpm2.TPMRHEndorsement)),
-		PolicySession: policy.Handle(), NonceTPM: policy.NonceTPM()}.Execute(t)
+	// Neither cpHash nor a reference, and it does not expire.
+	_, err = t.run(tpm2.TPMCCPolicySecret, []object{hierarchy(tpm2.TPMRHEndorsement), bare(policy.session)},
+		sized(policy.there), sized(nil), sized(nil), u32(0))
 	return policy, labelEndorsement("authorize the endorsement key", err)
 }

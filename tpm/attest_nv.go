@@ -2,6 +2,7 @@ package tpm
 
 import (
 	"encoding/asn1"
+	"errors"
 	"fmt"
 
 	"github.com/google/go-tpm/tpm2"
@@ -11,24 +12,20 @@ import (
 func (t *session) handles(first, last tpm2.TPMHandle) ([]tpm2.TPMHandle, error) {
 	var all []tpm2.TPMHandle
 	for {
-		answer, err := tpm2.GetCapability{Capability: tpm2.TPMCapHandles, Property: uint32(first), PropertyCount: 64}.Execute(t)
+		list, more, err := handles(t.exchange, first, 64)
 		if err != nil {
 			return nil, label("list the handles of the TPM", err)
 		}
-		list, err := answer.CapabilityData.Data.Handles()
-		if err != nil {
-			return nil, fmt.Errorf("handles of the TPM: %w", err)
-		}
-		for _, h := range list.Handle {
+		for _, h := range list {
 			if h > last {
 				return all, nil
 			}
 			all = append(all, h)
 		}
-		if !answer.MoreData || len(list.Handle) == 0 {
+		if !more || len(list) == 0 {
 			return all, nil
 		}
-		first = list.Handle[len(list.Handle)-1] + 1
+		first = list[len(list)-1] + 1
 	}
 }
 
@@ -37,33 +34,58 @@ const nvChunk = 512 // every TPM can read that much at once
 // readNV reads an index that everybody may read.
 func (t *session) readNV(index tpm2.TPMHandle) ([]byte, error) {
 	doing := fmt.Sprintf("read the NV index %#x", uint32(index))
-	public, err := tpm2.NVReadPublic{NVIndex: index}.Execute(t)
+	area, err := t.nvArea(index)
 	if err != nil {
 		return nil, label(doing, err)
 	}
-	area, err := public.NVPublic.Contents()
-	if err != nil {
-		return nil, fmt.Errorf("%s: %w", doing, err)
-	}
-	reader := password(index, public.NVName)
-	if !area.Attributes.AuthRead && area.Attributes.OwnerRead {
-		if reader, err = t.owner(); err != nil {
+	var content []byte
+	for len(content) < area.size {
+		reader, err := t.reader(area)
+		if err != nil {
 			return nil, err
 		}
-	}
-	var content []byte
-	for len(content) < int(area.DataSize) {
-		answer, err := tpm2.NVRead{AuthHandle: reader, NVIndex: tpm2.NamedHandle{Handle: index, Name: public.NVName},
-			Size: min(nvChunk, area.DataSize-uint16(len(content))), Offset: uint16(len(content))}.Execute(t)
+		a, err := t.run(tpm2.TPMCCNVRead, []object{reader, area.shut()}, u16(min(nvChunk, area.size-len(content))), u16(len(content)))
 		if err != nil {
 			return nil, label(doing, err)
 		}
-		if len(answer.Data.Buffer) == 0 {
-			return nil, fmt.Errorf("%s: it ends after %d of %d bytes", doing, len(content), area.DataSize)
+		part := a.sized()
+		if len(part) == 0 || a.short {
+			return nil, fmt.Errorf("%s: it ends after %d of %d bytes", doing, len(content), area.size)
 		}
-		content = append(content, answer.Data.Buffer...)
+		content = append(content, part...)
 	}
 	return content, nil
+}
+
+// nvArea is an NV index with what a reader needs to know of it.
+type nvArea struct {
+	object
+	attributes uint32
+	size       int
+}
+
+// Bits of TPMA_NV (part 2, 13.4).
+const ownerRead, authRead = 1 << 17, 1 << 18
+
+func (t *session) nvArea(index tpm2.TPMHandle) (nvArea, error) {
+	a, err := t.run(tpm2.TPMCCNVReadPublic, []object{bare(index)})
+	if err != nil {
+		return nvArea{}, err
+	}
+	public := answer{rest: a.sized()} // TPMS_NV_PUBLIC: index, name algorithm, attributes, policy, size
+	public.take(4 + 2)
+	area := nvArea{object: password(index, a.name()), attributes: public.uint32()}
+	public.sized()
+	area.size = int(public.uint16())
+	return area, errors.Join(a.whole(), public.whole())
+}
+
+// reader is who may read the index, opened for one command: itself, or else the owner.
+func (t *session) reader(area nvArea) (object, error) {
+	if area.attributes&authRead == 0 && area.attributes&ownerRead != 0 {
+		return t.owner()
+	}
+	return area.object, nil
 }
 
 // certificates cuts DER certificates apart. An index is often larger than what it holds: the rest is padding.

@@ -55,7 +55,7 @@ func TestStoreWithPasswordsKeepsTheContract(t *testing.T) {
 		c := c
 		c.Dir = t.TempDir()
 		return func(t *testing.T) keys.Store { return open(t, c) }
-	})
+	}, offline)
 	wantEmpty(t, p, "the suite")
 }
 

@@ -18,7 +18,7 @@ func guessOf(object tpm2.TPM2BName, password []byte) guess {
 }
 
 // authorize is the loaded key with what opens it for one command: nothing, its password, or a signed policy.
-func (k *key) authorize(t *session, h tpm2.TPMHandle) (tpm2.AuthHandle, error) {
+func (k *key) authorize(t *session, h tpm2.TPMHandle) (object, error) {
 	opened := password(h, k.blob.name)
 	attributes := k.blob.public.ObjectAttributes
 	var err error
@@ -26,9 +26,9 @@ func (k *key) authorize(t *session, h tpm2.TPMHandle) (tpm2.AuthHandle, error) {
 	case !attributes.UserWithAuth && len(k.blob.public.AuthPolicy.Buffer) == 0:
 		err = fault.As(fault.Permanent, errors.New("nothing opens the key: it has neither a password nor a policy"))
 	case !attributes.UserWithAuth:
-		opened.Auth, err = t.policySession(k.blob.public.AuthPolicy.Buffer)
+		opened.by, err = t.policySession(k.blob.public.AuthPolicy.Buffer)
 	case k.blob.locked:
-		opened.Auth, err = k.unlock(t)
+		opened.by, err = k.unlock(t)
 	case k.blob.doubtful && !attributes.NoDA:
 		err = k.dare(t, nil)
 	}
@@ -36,7 +36,7 @@ func (k *key) authorize(t *session, h tpm2.TPMHandle) (tpm2.AuthHandle, error) {
 }
 
 // unlock is a session with the key's password.
-func (k *key) unlock(t *session) (tpm2.Session, error) {
+func (k *key) unlock(t *session) (*opener, error) {
 	if k.store.keyAuth.file == "" {
 		return nil, fault.AskOperator(errors.New("the key has a password"), "put it into a file that only the agent can read, and name that in "+k.store.keyAuth.knob)
 	}
@@ -49,7 +49,7 @@ func (k *key) unlock(t *session) (tpm2.Session, error) {
 			return nil, err
 		}
 	}
-	return spoken(auth), nil
+	return t.spoken(auth)
 }
 
 // dare says why the password is not to be tried, or nil: one that was refused never is again, and one that was not

@@ -28,20 +28,16 @@ type blob struct {
 }
 
 // newBlob refuses keys that we could not use.
-func newBlob(parent tpm2.TPMHandle, public tpm2.TPM2BPublic, private tpm2.TPM2BPrivate) (blob, error) {
-	area, err := public.Contents()
+func newBlob(parent tpm2.TPMHandle, public tpm2.TPMTPublic, private []byte) (blob, error) {
+	key, algorithm, err := publicKey(public)
 	if err != nil {
 		return blob{}, fmt.Errorf("public area: %w", err)
 	}
-	key, algorithm, err := publicKey(*area)
+	name, err := tpm2.ObjectName(&public)
 	if err != nil {
 		return blob{}, fmt.Errorf("public area: %w", err)
 	}
-	name, err := tpm2.ObjectName(area)
-	if err != nil {
-		return blob{}, fmt.Errorf("public area: %w", err)
-	}
-	return blob{parent: parent, public: *area, private: private.Buffer, name: *name, key: key, algorithm: algorithm}, nil
+	return blob{parent: parent, public: public, private: private, name: *name, key: key, algorithm: algorithm}, nil
 }
 
 const pemType = "TSS2 PRIVATE KEY"
@@ -53,6 +49,9 @@ var emptyAuth = []byte{0xA0, 3, asn1.TagBoolean, 1, 0xFF}
 
 // hasAuth is what openssl writes in its place.
 var hasAuth = []byte{0xA0, 3, asn1.TagBoolean, 1, 0}
+
+// inRSA is [5] EXPLICIT BOOLEAN TRUE.
+var inRSA = []byte{0xA5, 3, asn1.TagBoolean, 1, 0xFF}
 
 // isTrue reads an explicitly tagged BOOLEAN as BER has it: openssl writes TRUE as 1, which is not DER.
 func isTrue(v asn1.RawValue) bool {
@@ -79,9 +78,13 @@ func (b blob) pem() []byte {
 	if b.locked {
 		auth = hasAuth
 	}
-	der, err := asn1.Marshal(keyFile{Type: loadableKey, EmptyAuth: asn1.RawValue{FullBytes: auth}, Parent: int64(b.parent),
-		Public:  tpm2.Marshal(tpm2.New2B(b.public)),
-		Private: tpm2.Marshal(tpm2.TPM2BPrivate{Buffer: b.private})})
+	var rsaParent asn1.RawValue
+	if b.rsaParent {
+		rsaParent.FullBytes = inRSA
+	}
+	der, err := asn1.Marshal(keyFile{Type: loadableKey, EmptyAuth: asn1.RawValue{FullBytes: auth}, Parent: int64(b.parent), RSAParent: rsaParent,
+		Public:  sized(tpm2.Marshal(b.public)),
+		Private: sized(b.private)})
 	if err != nil {
 		panic(err) // nothing in a blob can be unfit for ASN.1
 	}
@@ -89,18 +92,26 @@ func (b blob) pem() []byte {
 }
 
 func parseBlob(b []byte) (blob, error) {
+	f, err := parseKeyFile(b)
+	if err != nil {
+		return blob{}, err
+	}
+	return f.blob()
+}
+
+func parseKeyFile(b []byte) (keyFile, error) {
 	block, _ := pem.Decode(b)
 	if block == nil || block.Type != pemType {
-		return blob{}, fmt.Errorf("not a PEM file of type %s", pemType)
+		return keyFile{}, fmt.Errorf("not a PEM file of type %s", pemType)
 	}
 	var f keyFile
 	if rest, err := asn1.Unmarshal(block.Bytes, &f); err != nil || len(rest) != 0 {
-		return blob{}, fmt.Errorf("%s: not the ASN.1 of a TPM 2.0 key file: %w", pemType, errors.Join(err, trailing(rest)))
+		return keyFile{}, fmt.Errorf("%s: not the ASN.1 of a TPM 2.0 key file: %w", pemType, errors.Join(err, trailing(rest)))
 	}
 	if err := f.usable(); err != nil {
-		return blob{}, fmt.Errorf("%s: %w", pemType, err)
+		return keyFile{}, fmt.Errorf("%s: %w", pemType, err)
 	}
-	return f.blob()
+	return f, nil
 }
 
 func (f keyFile) usable() error {
@@ -121,17 +132,32 @@ func (f keyFile) usable() error {
 const persistent = 0x81
 
 func (f keyFile) blob() (blob, error) {
-	public, err := tpm2.Unmarshal[tpm2.TPM2BPublic](f.Public)
+	public, err := parsePublic(content(f.Public))
 	if err != nil {
 		return blob{}, fmt.Errorf("public area: %w", err)
 	}
-	private, err := tpm2.Unmarshal[tpm2.TPM2BPrivate](f.Private)
-	if err != nil {
-		return blob{}, fmt.Errorf("private area: %w", err)
-	}
-	b, err := newBlob(tpm2.TPMHandle(f.Parent), *public, *private)
+	b, err := newBlob(tpm2.TPMHandle(f.Parent), public, content(f.Private))
 	b.rsaParent, b.locked = isTrue(f.RSAParent), !isTrue(f.EmptyAuth)
 	return b, err
+}
+
+// content is what is in a TPM2B, empty where it is cut off.
+func content(tpm2b []byte) []byte {
+	a := answer{rest: tpm2b}
+	b := a.sized()
+	if a.short {
+		return nil
+	}
+	return b
+}
+
+// parsePublic reads a TPMT_PUBLIC.
+func parsePublic(b []byte) (tpm2.TPMTPublic, error) {
+	public, err := tpm2.Unmarshal[tpm2.TPMTPublic](b)
+	if err != nil {
+		return tpm2.TPMTPublic{}, err
+	}
+	return *public, nil
 }
 
 func trailing(rest []byte) error {

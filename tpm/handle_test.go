@@ -50,7 +50,7 @@ func TestPersistentKeysKeepTheContract(t *testing.T) {
 		return func(t *testing.T) keys.Store {
 			return open(t, tpm.Config{TCTI: p.TCTI(), Dir: dir, Persistent: firstHandle})
 		}
-	})
+	}, offline)
 	wantEmpty(t, p, "the suite")
 }
 

@@ -38,15 +38,11 @@ func (k *key) facts(t *session) (keys.Facts, error) {
 	if err != nil {
 		return keys.Facts{}, err
 	}
-	answer, err := tpm2.ReadPublic{ObjectHandle: handle.Handle}.Execute(t)
+	public, _, err := t.readPublic(handle.handle)
 	if err != nil {
 		return keys.Facts{}, label("read the public area", err)
 	}
-	public, err := answer.OutPublic.Contents()
-	if err != nil {
-		return keys.Facts{}, fmt.Errorf("public area: %w", err)
-	}
-	_, algorithm, err := publicKey(*public)
+	_, algorithm, err := publicKey(public)
 	if err != nil {
 		return keys.Facts{}, err
 	}
@@ -80,9 +76,8 @@ func words(a tpm2.TPMAObject) []string {
 // export asks for the key without a wrapping of any kind, which is how a thief would like it. The TPM refuses at the
 // first hurdle (TPM_RC_AUTH_TYPE: duplication needs a policy session, and the key has no policy to satisfy); the
 // second would be fixedTPM and fixedParent (TPM_RC_ATTRIBUTES).
-func export(t *session, key tpm2.AuthHandle) (said string, refused bool, err error) {
-	_, err = tpm2.Duplicate{ObjectHandle: key, NewParentHandle: tpm2.TPMRHNull,
-		Symmetric: tpm2.TPMTSymDef{Algorithm: tpm2.TPMAlgNull}}.Execute(t)
+func export(t *session, key object) (said string, refused bool, err error) {
+	_, err = t.run(tpm2.TPMCCDuplicate, []object{key, bare(tpm2.TPMRHNull)}, sized(nil), u16(tpm2.TPMAlgNull))
 	if err == nil {
 		return "TPM2_Duplicate: TPM_RC_SUCCESS", false, nil
 	}
@@ -117,20 +112,16 @@ func (k *key) place(t *session) (string, error) {
 }
 
 func properties(t *session, first, last tpm2.TPMPT) (map[tpm2.TPMPT]uint32, error) {
-	answer, err := tpm2.GetCapability{Capability: tpm2.TPMCapTPMProperties, Property: uint32(first),
-		PropertyCount: uint32(last-first) + 1}.Execute(t)
+	list, _, err := capability(t.exchange, tpm2.TPMCapTPMProperties, uint32(first), int(last-first)+1)
 	if err != nil {
 		return nil, label("read the properties of the TPM", err)
 	}
-	list, err := answer.CapabilityData.Data.TPMProperties()
-	if err != nil {
-		return nil, fmt.Errorf("properties of the TPM: %w", err)
-	}
 	values := map[tpm2.TPMPT]uint32{}
-	for _, p := range list.TPMProperty {
-		values[p.Property] = p.Value
+	for range list.uint32() % largest {
+		property := tpm2.TPMPT(list.uint32())
+		values[property] = list.uint32()
 	}
-	return values, nil
+	return values, list.whole()
 }
 
 // ascii is a property that holds four letters.

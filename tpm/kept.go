@@ -1,10 +1,6 @@
 package tpm
 
-import (
-	"slices"
-
-	"github.com/google/go-tpm/tpm2"
-)
+import "github.com/google/go-tpm/tpm2"
 
 // kept is what an operation leaves for the next one behind a resource manager: the open device, and on it the key
 // that signed last. To a chip a signature then costs what it costs, where loading the key's context for each costs
@@ -57,7 +53,7 @@ func (t *session) keep(k *key, h tpm2.TPMHandle) {
 		return
 	}
 	t.store.kept.key, t.store.kept.handle = k, h
-	t.loaded = slices.DeleteFunc(t.loaded, func(l tpm2.TPMHandle) bool { return l == h })
+	t.forget(h)
 }
 
 // drop lets go of a key that nobody will use.

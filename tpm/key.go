@@ -121,10 +121,10 @@ func (k *key) String() string {
 }
 
 // handle loads the key and opens it for one command. The session flushes it.
-func (k *key) handle(t *session) (tpm2.AuthHandle, error) {
+func (k *key) handle(t *session) (object, error) {
 	h, err := k.locate(t)
 	if err != nil {
-		return tpm2.AuthHandle{}, err
+		return object{}, err
 	}
 	return k.authorize(t, h)
 }
@@ -150,7 +150,7 @@ func (k *key) locate(t *session) (tpm2.TPMHandle, error) {
 
 func (k *key) fetch(t *session) (tpm2.TPMHandle, error) {
 	if k.saved != nil {
-		h, err := t.recall(k.saved)
+		h, err := t.recall(k.saved.context)
 		if !isStale(err) {
 			return h, label("load the context of the key", err)
 		}

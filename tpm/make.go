@@ -2,6 +2,8 @@ package tpm
 
 import (
 	"errors"
+	"fmt"
+	"slices"
 
 	"github.com/google/go-tpm/tpm2"
 
@@ -47,39 +49,43 @@ func (t *session) make(p plan) (blob, error) {
 	if err != nil {
 		return blob{}, err
 	}
-	defer t.flush(root.Handle)
-	auth, sessions, err := t.newPassword(p, root)
+	defer t.flush(root.handle)
+	auth, whisper, err := t.newPassword(p, root)
 	if err != nil {
 		return blob{}, err
 	}
-	answer, err := tpm2.Create{ParentHandle: root, InSensitive: auth, InPublic: tpm2.New2B(template(p))}.Execute(t, sessions...)
+	// A TPMS_SENSITIVE_CREATE without data of its own, the template, no data from outside, no PCRs.
+	a, err := t.send(command{code: tpm2.TPMCCCreate, on: []object{root}, whisper: whisper, parameters: [][]byte{
+		sized(slices.Concat(sized(auth), sized(nil))), sized(tpm2.Marshal(template(p))), sized(nil), u32(0)}})
 	if err != nil {
 		return blob{}, labelUnable(p.algorithm, "make the key", err)
 	}
-	b, err := newBlob(known, answer.OutPublic, answer.OutPrivate)
+	private := a.sized()
+	public, err := a.public()
+	if err := errors.Join(err, a.whole()); err != nil {
+		return blob{}, fmt.Errorf("make the key: public area: %w", err)
+	}
+	b, err := newBlob(known, public, private)
 	b.locked = p.locked
 	return b, err
 }
 
 // newPassword is the password that the key is to get, and the session in which it travels.
-func (t *session) newPassword(p plan, parent tpm2.AuthHandle) (tpm2.TPM2BSensitiveCreate, []tpm2.Session, error) {
+func (t *session) newPassword(p plan, parent object) ([]byte, *opener, error) {
 	if !p.locked {
-		return tpm2.TPM2BSensitiveCreate{}, nil, nil
+		return nil, nil, nil
 	}
 	auth, err := t.store.keyAuth.read()
 	if err != nil {
-		return tpm2.TPM2BSensitiveCreate{}, nil, err
+		return nil, nil, err
 	}
-	s, err := t.whisper(parent)
-	if err != nil {
-		return tpm2.TPM2BSensitiveCreate{}, nil, err
-	}
-	return tpm2.TPM2BSensitiveCreate{Sensitive: &tpm2.TPMSSensitiveCreate{UserAuth: tpm2.TPM2BAuth{Buffer: auth}}}, []tpm2.Session{s}, nil
+	whisper, err := t.whisper(parent)
+	return auth, whisper, err
 }
 
 // capable asks before, because an unable TPM answers TPM2_Create with codes that may mean other things too.
 func (t *session) capable(a keys.Algorithm) error {
-	_, err := tpm2.TestParms{Parameters: parameters(a)}.Execute(t)
+	_, err := t.run(tpm2.TPMCCTestParms, nil, tpm2.Marshal(parameters(a)))
 	if errors.Is(err, tpm2.TPMRCCommandCode) {
 		return nil // a chip that cannot tell; TPM2_Create will
 	}

@@ -22,20 +22,20 @@ const (
 )
 
 // raw pads the digest itself and has the TPM do the bare RSA operation, which a TPM calls decryption.
-func (r signing) raw(t *session, key tpm2.AuthHandle, public *rsa.PublicKey) ([]byte, error) {
+func (r signing) raw(t *session, key object, public *rsa.PublicKey) ([]byte, error) {
 	size := public.Size()
 	salt := make([]byte, len(r.digest))
 	rand.Read(salt)
-	answer, err := tpm2.RSADecrypt{KeyHandle: key,
-		CipherText: tpm2.TPM2BPublicKeyRSA{Buffer: encodePSS(r.opts.HashFunc(), r.digest, salt, public.N.BitLen()-1, size)},
-		InScheme:   tpm2.TPMTRSADecrypt{Scheme: tpm2.TPMAlgNull}}.Execute(t)
+	padded := encodePSS(r.opts.HashFunc(), r.digest, salt, public.N.BitLen()-1, size)
+	a, err := t.run(tpm2.TPMCCRSADecrypt, []object{key}, sized(padded), u16(tpm2.TPMAlgNull), sized(nil))
 	if err != nil {
 		return nil, err
 	}
-	if len(answer.Message.Buffer) > size {
-		return nil, fmt.Errorf("the TPM answered with %d bytes for a key of %d", len(answer.Message.Buffer), size)
+	message := a.sized()
+	if len(message) > size {
+		return nil, fmt.Errorf("the TPM answered with %d bytes for a key of %d", len(message), size)
 	}
-	return new(big.Int).SetBytes(answer.Message.Buffer).FillBytes(make([]byte, size)), nil
+	return new(big.Int).SetBytes(message).FillBytes(make([]byte, size)), a.whole()
 }
 
 // encodePSS is EMSA-PSS-ENCODE of RFC 8017, 9.1.1, with MGF1 over the same hash, in size bytes of which bits count.

@@ -12,7 +12,6 @@ import (
 	"slices"
 
 	"github.com/google/go-tpm/tpm2"
-	"github.com/google/go-tpm/tpm2/transport"
 
 	"github.com/devid-agent/devid-agent/fault"
 )
@@ -149,11 +148,11 @@ func policyKey(b []byte) (tpm2.TPMTPublic, error) {
 // the TPM is cleared.
 type approval struct {
 	digest []byte
-	ticket tpm2.TPMTTKVerified
+	ticket []byte // TPMT_TK_VERIFIED
 }
 
 // policySession is a session that fulfils the policy of a key, if the PCRs do.
-func (t *session) policySession(policy []byte) (tpm2.Session, error) {
+func (t *session) policySession(policy []byte) (*opener, error) {
 	p := t.store.pcr
 	if !p.on() {
 		return nil, fault.AskOperator(errors.New("the key has a policy"), "say in keys.pcr which PCRs and whose signature it heeds")
@@ -170,34 +169,35 @@ func (t *session) policySession(policy []byte) (tpm2.Session, error) {
 	if err != nil {
 		return nil, err
 	}
-	return tpm2.Policy(tpm2.TPMAlgSHA256, 16, func(w transport.TPM, h tpm2.TPMISHPolicy, _ tpm2.TPM2BNonce) error {
-		if _, err := (tpm2.PolicyPCR{PolicySession: h, Pcrs: selection}).Execute(w); err != nil {
-			return label("read the PCRs", err)
-		}
-		return t.fulfil(w, h, who)
-	}), nil
+	o, err := t.byPolicy(tpm2.TPMAlgSHA256)
+	if err != nil {
+		return nil, err
+	}
+	if _, err := t.run(tpm2.TPMCCPolicyPCR, []object{bare(o.session)}, sized(nil), tpm2.Marshal(selection)); err != nil {
+		return nil, label("read the PCRs", err)
+	}
+	return o, t.fulfil(o.session, who)
 }
 
 // fulfil shows the TPM who approved the present values: at first what she approved the last time.
-func (t *session) fulfil(w transport.TPM, h tpm2.TPMISHPolicy, who authority) error {
-	if last := t.store.approved; last != nil && present(w, h, who, *last) == nil {
+func (t *session) fulfil(policy tpm2.TPMHandle, who authority) error {
+	if last := t.store.approved; last != nil && t.present(policy, who, *last) == nil {
 		return nil
 	}
-	answer, err := tpm2.PolicyGetDigest{PolicySession: h}.Execute(w)
+	digest, err := t.run(tpm2.TPMCCPolicyGetDigest, []object{bare(policy)})
 	if err != nil {
 		return label("read the policy digest", err)
 	}
-	a, err := t.approve(answer.PolicyDigest.Buffer, who)
+	a, err := t.approve(digest.sized(), who)
 	if err != nil {
 		return err
 	}
 	t.store.approved = &a
-	return label("present the approval", present(w, h, who, a))
+	return label("present the approval", t.present(policy, who, a))
 }
 
-func present(w transport.TPM, h tpm2.TPMISHPolicy, who authority, a approval) error {
-	_, err := tpm2.PolicyAuthorize{PolicySession: h, ApprovedPolicy: tpm2.TPM2BDigest{Buffer: a.digest},
-		KeySign: who.name, CheckTicket: a.ticket}.Execute(w)
+func (t *session) present(policy tpm2.TPMHandle, who authority, a approval) error {
+	_, err := t.run(tpm2.TPMCCPolicyAuthorize, []object{bare(policy)}, sized(a.digest), sized(nil), sized(who.name.Buffer), a.ticket)
 	return err
 }
 
@@ -207,21 +207,19 @@ func (t *session) approve(digest []byte, who authority) (approval, error) {
 	if err != nil {
 		return approval{}, err
 	}
-	key, err := tpm2.LoadExternal{InPublic: tpm2.New2B(who.public), Hierarchy: tpm2.TPMRHOwner}.Execute(t)
+	key, err := t.run(tpm2.TPMCCLoadExternal, nil, sized(nil), sized(tpm2.Marshal(who.public)), u32(tpm2.TPMRHOwner))
 	if err != nil {
 		return approval{}, label("load the policy key", err)
 	}
-	t.loaded = append(t.loaded, key.ObjectHandle)
-	defer t.flush(key.ObjectHandle)
+	defer t.flush(key.handle)
 	signed, err := wireSignature(who.public, signature)
 	if err != nil {
 		return approval{}, err
 	}
 	sum := sha256.Sum256(digest) // and no policy reference after it
-	answer, err := tpm2.VerifySignature{KeyHandle: tpm2.NamedHandle{Handle: key.ObjectHandle, Name: key.Name},
-		Digest: tpm2.TPM2BDigest{Buffer: sum[:]}, Signature: signed}.Execute(t)
+	verified, err := t.run(tpm2.TPMCCVerifySignature, []object{bare(key.handle)}, sized(sum[:]), signed)
 	if err != nil {
 		return approval{}, fault.AskOperator(fmt.Errorf("%s: the signature is not one of the policy key: %w", t.store.pcr.Signature, err), hintPolicy)
 	}
-	return approval{digest, answer.Validation}, nil
+	return approval{digest, verified.rest}, nil
 }

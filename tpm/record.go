@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"maps"
+	"strings"
 
 	"github.com/google/go-tpm/tpm2"
 
@@ -18,7 +19,7 @@ import (
 const recordFile = "srk.json"
 
 type record struct {
-	Parents map[string]string `json:"parents"` // Name in hex, by key
+	Parents map[string]string `json:"parents"` // Name in hex, by key; of the cloud's HMAC keys by "hmac:" and the key
 }
 
 // readRecord never fails: the record only explains why a key does not load, so its damage keeps no key from
@@ -52,7 +53,7 @@ func (s *Store) remember(name string, parent tpm2.TPM2BName) error {
 	r := s.readRecord()
 	before := maps.Clone(r.Parents)
 	for other := range r.Parents {
-		if _, err := s.dir.Read(other + suffix); err != nil {
+		if _, err := s.dir.Read(fileOf(other)); err != nil {
 			delete(r.Parents, other)
 		}
 	}
@@ -65,6 +66,14 @@ func (s *Store) remember(name string, parent tpm2.TPM2BName) error {
 		return fmt.Errorf("record of the parents: %w", err)
 	}
 	return s.dir.Write(recordFile, append(b, '\n'))
+}
+
+// fileOf is the file of an entry's key.
+func fileOf(entry string) string {
+	if name, ok := strings.CutPrefix(entry, macEntry); ok {
+		return name + macSuffix
+	}
+	return entry + suffix
 }
 
 const (

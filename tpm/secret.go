@@ -46,28 +46,10 @@ func (s secret) read() ([]byte, error) {
 	return b, nil
 }
 
-// spoken is a session that proves to know the password without saying it on the bus to the chip.
-func spoken(password []byte) tpm2.Session {
-	return tpm2.HMAC(tpm2.TPMAlgSHA256, 16, tpm2.Auth(password))
-}
-
-// whisper is a session in which a command's first parameter travels encrypted to the parent.
-func (t *session) whisper(parent tpm2.AuthHandle) (tpm2.Session, error) {
-	answer, err := tpm2.ReadPublic{ObjectHandle: parent.Handle}.Execute(t)
-	if err != nil {
-		return nil, label("read the parent", err)
-	}
-	public, err := answer.OutPublic.Contents()
-	if err != nil {
-		return nil, fmt.Errorf("public area of the parent: %w", err)
-	}
-	return tpm2.HMAC(tpm2.TPMAlgSHA256, 16, tpm2.Salted(parent.Handle, *public), tpm2.AESEncryption(128, tpm2.EncryptIn)), nil
-}
-
 // owner is the owner hierarchy with what opens it. Wrong passwords for it do not count for the lockout (part 1,
 // 19.8.2), so that a lockout which others have caused does not keep us from our keys.
-func (t *session) owner() (tpm2.AuthHandle, error) {
-	h := password(tpm2.TPMRHOwner, tpm2.HandleName(tpm2.TPMRHOwner))
+func (t *session) owner() (object, error) {
+	h := hierarchy(tpm2.TPMRHOwner)
 	if t.store.ownerAuth.file == "" {
 		return h, nil
 	}
@@ -77,10 +59,10 @@ func (t *session) owner() (tpm2.AuthHandle, error) {
 	}
 	auth, err := t.store.ownerAuth.read()
 	if err != nil {
-		return tpm2.AuthHandle{}, err
+		return object{}, err
 	}
-	h.Auth = spoken(auth)
-	return h, nil
+	h.by, err = t.spoken(auth)
+	return h, err
 }
 
 // isWrongPassword reports that the TPM expected another password.

@@ -3,23 +3,24 @@ package tpm
 import (
 	"context"
 	"encoding/binary"
+	"errors"
+	"fmt"
 	"slices"
 
 	"github.com/google/go-tpm/tpm2"
-	"github.com/google/go-tpm/tpm2/transport"
 )
 
 // session is one operation's conversation with the TPM. It knows what it has loaded, and leaves nothing loaded.
 type session struct {
 	store   *Store
-	wire         // ends with the operation's context
+	wire    wire // ends with the operation's context
 	parting wire // for flushes, which go out even when that context is gone
 	managed bool // a resource manager stands between us and the chip
 	swept   bool // forgotten objects were looked for
 	loaded  []tpm2.TPMHandle
 }
 
-// wire sends one command and returns its answer, bound to a context: go-tpm's commands know of none.
+// wire sends one command and returns its answer, bound to the context of an operation.
 type wire func(command []byte) ([]byte, error)
 
 // operate runs do while nobody else of this store speaks to the TPM.
@@ -38,22 +39,52 @@ func (s *Store) operate(ctx context.Context, do func(*session) error) error {
 	return err
 }
 
-// Send implements go-tpm's transport.
-func (t *session) Send(command []byte) ([]byte, error) {
+// take waits for the turn to speak to the TPM.
+func (s *Store) take(ctx context.Context) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	select {
+	case <-s.turn:
+		return nil
+	case <-ctx.Done():
+		return fmt.Errorf("wait for the TPM: %w", ctx.Err())
+	}
+}
+
+func (s *Store) release() { s.turn <- struct{}{} }
+
+// run sends one command. The first of its objects are those that are opened for it.
+func (t *session) run(code tpm2.TPMCC, on []object, parameters ...[]byte) (*answer, error) {
+	return t.send(command{code: code, on: on, parameters: parameters})
+}
+
+func (t *session) send(c command) (*answer, error) {
+	a, err := c.send(t.exchange)
+	if a != nil && a.handle != 0 {
+		t.loaded = append(t.loaded, a.handle) // also where the rest of the answer is no good
+	}
+	_, refused := errors.AsType[tpm2.TPMRC](err)
+	for _, o := range c.openers() {
+		switch {
+		case o.session == tpm2.TPMRSPW:
+		case err == nil:
+			t.forget(o.session) // it ended with the command
+		case refused:
+			t.flush(o.session)
+		}
+	}
+	return a, err
+}
+
+func (t *session) exchange(command []byte) ([]byte, error) {
 	answer, err := t.wire(command)
 	if err == nil && isFull(codeOf(answer)) && !t.managed && !t.swept {
 		t.sweep()
 		answer, err = t.wire(command)
 	}
-	if err == nil && commandOf(command) == tpm2.TPMCCStartAuthSession && codeOf(answer) == tpm2.TPMRCSuccess && len(answer) >= header+4 {
-		// go-tpm flushes it too, but not when its context is gone.
-		t.loaded = append(t.loaded, tpm2.TPMHandle(binary.BigEndian.Uint32(answer[header:])))
-	}
 	return answer, err
 }
-
-// Send implements go-tpm's transport.
-func (w wire) Send(command []byte) ([]byte, error) { return w(command) }
 
 // What a TPM holds until it is told not to: objects and sessions (part 2, 7.2).
 const transientObjects, loadedSessions tpm2.TPMHandle = 0x80000000, 0x02000000
@@ -63,7 +94,7 @@ const transientObjects, loadedSessions tpm2.TPMHandle = 0x80000000, 0x02000000
 func (t *session) sweep() {
 	t.swept = true
 	for _, kind := range []tpm2.TPMHandle{transientObjects, loadedSessions} {
-		found, err := handles(t.parting, kind, 64)
+		found, _, err := handles(t.parting, kind, 64)
 		if err != nil {
 			return // the command that found the TPM full says it again
 		}
@@ -75,17 +106,31 @@ func (t *session) sweep() {
 	}
 }
 
-// handles lists up to n handles of one kind, from first on.
-func handles(w transport.TPM, first tpm2.TPMHandle, n uint32) ([]tpm2.TPMHandle, error) {
-	answer, err := tpm2.GetCapability{Capability: tpm2.TPMCapHandles, Property: uint32(first), PropertyCount: n}.Execute(w)
+// handles lists up to n handles of one kind, from first on; more says that there are others after them.
+func handles(w wire, first tpm2.TPMHandle, n int) (list []tpm2.TPMHandle, more bool, err error) {
+	found, more, err := capability(w, tpm2.TPMCapHandles, uint32(first), n)
 	if err != nil {
-		return nil, err
+		return nil, false, err
 	}
-	list, err := answer.CapabilityData.Data.Handles()
+	list = make([]tpm2.TPMHandle, found.uint32()%largest)
+	for i := range list {
+		list[i] = tpm2.TPMHandle(found.uint32())
+	}
+	return list, more, found.whole()
+}
+
+// capability asks for up to n values of a kind, from first on. What is read next is their number; more says that
+// there are others after them.
+func capability(w wire, kind tpm2.TPMCap, first uint32, n int) (a *answer, more bool, err error) {
+	a, err = command{code: tpm2.TPMCCGetCapability, parameters: [][]byte{u32(kind), u32(first), u32(n)}}.send(w)
 	if err != nil {
-		return nil, err
+		return nil, false, err
 	}
-	return list.Handle, nil
+	more = a.take(1)[0] != 0
+	if a.uint32() != uint32(kind) {
+		a.short = true
+	}
+	return a, more, a.whole()
 }
 
 func (t *session) flushAll() {
@@ -101,23 +146,23 @@ func (t *session) flush(h tpm2.TPMHandle) {
 		return
 	}
 	t.flushOne(h)
+	t.forget(h)
+}
+
+// forget leaves h to itself.
+func (t *session) forget(h tpm2.TPMHandle) {
 	t.loaded = slices.DeleteFunc(t.loaded, func(l tpm2.TPMHandle) bool { return l == h })
 }
 
 // flushOne has no error: what cannot be flushed was lost with the TPM's power, goes with our file descriptor,
 // or is swept.
 func (t *session) flushOne(h tpm2.TPMHandle) {
-	_, _ = tpm2.FlushContext{FlushHandle: h}.Execute(t.parting)
-}
-
-// password is h with the empty password.
-func password(h tpm2.TPMHandle, name tpm2.TPM2BName) tpm2.AuthHandle {
-	return tpm2.AuthHandle{Handle: h, Name: name, Auth: tpm2.PasswordAuth(nil)}
+	_, _ = command{code: tpm2.TPMCCFlushContext, parameters: [][]byte{u32(h)}}.send(t.parting)
 }
 
 // memory is a loaded key as it was saved.
 type memory struct {
-	context tpm2.TPMSContext
+	context []byte // TPMS_CONTEXT
 	name    tpm2.TPM2BName
 	parent  tpm2.TPM2BName
 }
@@ -129,30 +174,59 @@ func (t *session) restore(b blob, recorded []byte) (tpm2.TPMHandle, *memory, err
 	if err != nil {
 		return 0, nil, err
 	}
-	answer, err := tpm2.Load{ParentHandle: parent, InPublic: tpm2.New2B(b.public),
-		InPrivate: tpm2.TPM2BPrivate{Buffer: b.private}}.Execute(t)
-	if err == nil {
-		t.loaded = append(t.loaded, answer.ObjectHandle)
-	}
-	t.flush(parent.Handle)
+	child, err := t.loadUnder(parent, tpm2.Marshal(b.public), b.private)
+	t.flush(parent.handle)
 	if err != nil {
-		return 0, nil, labelForeign("load the key", err, parent.Name.Buffer, recorded)
+		return 0, nil, labelForeign("load the key", err, parent.name.Buffer, recorded)
 	}
-	saved, err := tpm2.ContextSave{SaveHandle: answer.ObjectHandle}.Execute(t)
+	saved, err := t.run(tpm2.TPMCCContextSave, []object{bare(child.handle)})
 	if err != nil {
 		return 0, nil, label("save the context of the key", err)
 	}
-	return answer.ObjectHandle, &memory{saved.Context, answer.Name, parent.Name}, nil
+	return child.handle, &memory{saved.rest, child.name, parent.name}, nil
 }
 
-// recall loads a key from memory, which spares the way through the root key: 50 to 230 ms on a chip.
-func (t *session) recall(m *memory) (tpm2.TPMHandle, error) {
-	answer, err := tpm2.ContextLoad{Context: m.context}.Execute(t)
+// recall loads a key from its context, which spares the way through the root key: 50 to 230 ms on a chip.
+func (t *session) recall(context []byte) (tpm2.TPMHandle, error) {
+	a, err := t.run(tpm2.TPMCCContextLoad, nil, context)
 	if err != nil {
 		return 0, err
 	}
-	t.loaded = append(t.loaded, answer.LoadedHandle)
-	return answer.LoadedHandle, nil
+	return a.handle, nil
+}
+
+// loadUnder loads a TPMT_PUBLIC and the content of its TPM2B_PRIVATE. The session flushes it.
+func (t *session) loadUnder(parent object, public, private []byte) (object, error) {
+	a, err := t.run(tpm2.TPMCCLoad, []object{parent}, sized(private), sized(public))
+	if err != nil {
+		return object{}, err
+	}
+	return password(a.handle, a.name()), a.whole()
+}
+
+// readPublic asks the TPM what lies at h.
+func (t *session) readPublic(h tpm2.TPMHandle) (tpm2.TPMTPublic, tpm2.TPM2BName, error) {
+	a, err := t.run(tpm2.TPMCCReadPublic, []object{bare(h)})
+	if err != nil {
+		return tpm2.TPMTPublic{}, tpm2.TPM2BName{}, err
+	}
+	public, err := a.public()
+	return public, a.name(), errors.Join(err, a.whole())
+}
+
+// primary derives the primary key of the template. The session flushes it.
+func (t *session) primary(of object, template tpm2.TPMTPublic) (object, tpm2.TPMTPublic, error) {
+	a, err := t.run(tpm2.TPMCCCreatePrimary, []object{of}, sized(slices.Concat(sized(nil), sized(nil))), sized(tpm2.Marshal(template)),
+		sized(nil), u32(0)) // no password, no data of its own, no data from outside, no PCRs
+	if err != nil {
+		return object{}, tpm2.TPMTPublic{}, err
+	}
+	public, err := a.public()
+	a.sized() // creationData, creationHash, and creationTicket with its tag and hierarchy
+	a.sized()
+	a.take(6)
+	a.sized()
+	return password(a.handle, a.name()), public, errors.Join(err, a.whole())
 }
 
 // codeOf is the response code in the header of an answer.

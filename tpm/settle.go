@@ -21,12 +21,8 @@ const handlesOfStore = 16
 // stays what counts: a cut between the file and the handle leaves a key that works, and Delete finds the handle by
 // the key's Name.
 func (t *session) settle(k *key, loaded tpm2.TPMHandle) error {
-	owner, err := t.owner()
-	if err != nil {
-		return err
-	}
 	first := t.store.persistent
-	taken, err := handles(t, first, handlesOfStore)
+	taken, _, err := handles(t.exchange, first, handlesOfStore)
 	if err != nil {
 		return label("list the persistent handles", err)
 	}
@@ -34,7 +30,7 @@ func (t *session) settle(k *key, loaded tpm2.TPMHandle) error {
 		if slices.Contains(taken, h) {
 			continue
 		}
-		_, err := tpm2.EvictControl{Auth: owner, ObjectHandle: password(loaded, k.blob.name), PersistentHandle: h}.Execute(t)
+		err := t.evictControl(password(loaded, k.blob.name), h)
 		if oneOf(err, tpm2.TPMRCNVDefined) {
 			continue // another program was faster
 		}
@@ -88,7 +84,7 @@ func (t *session) settled(name tpm2.TPM2BName) (tpm2.TPMHandle, error) {
 	if first == 0 {
 		return 0, nil
 	}
-	taken, err := handles(t, first, handlesOfStore)
+	taken, _, err := handles(t.exchange, first, handlesOfStore)
 	if err != nil {
 		return 0, label("list the persistent handles", err)
 	}
@@ -96,8 +92,8 @@ func (t *session) settled(name tpm2.TPM2BName) (tpm2.TPMHandle, error) {
 		if h >= first+handlesOfStore {
 			break
 		}
-		answer, err := tpm2.ReadPublic{ObjectHandle: h}.Execute(t)
-		if err == nil && bytes.Equal(answer.Name.Buffer, name.Buffer) {
+		_, there, err := t.readPublic(h)
+		if err == nil && bytes.Equal(there.Buffer, name.Buffer) {
 			return h, nil
 		}
 	}
@@ -110,12 +106,17 @@ func (t *session) evict(b blob) error {
 	if err != nil || h == 0 {
 		return err
 	}
+	return label("take the key out of the TPM", t.evictControl(password(h, b.name), h))
+}
+
+// evictControl moves a loaded object to the persistent handle, or takes the one that lies there away.
+func (t *session) evictControl(o object, h tpm2.TPMHandle) error {
 	owner, err := t.owner()
 	if err != nil {
 		return err
 	}
-	_, err = tpm2.EvictControl{Auth: owner, ObjectHandle: password(h, b.name), PersistentHandle: h}.Execute(t)
-	return label("take the key out of the TPM", err)
+	_, err = t.run(tpm2.TPMCCEvictControl, []object{owner, o.shut()}, u32(h))
+	return err
 }
 
 // checkPersistent says why h cannot be the first handle of a store, or nil.

@@ -83,14 +83,14 @@ func (r signing) sign(t *session, k *key, h tpm2.TPMHandle) ([]byte, error) {
 	return signature, label("sign", err)
 }
 
-func (r signing) command(t *session, key tpm2.AuthHandle) ([]byte, error) {
-	answer, err := tpm2.Sign{KeyHandle: key, Digest: tpm2.TPM2BDigest{Buffer: r.digest},
-		InScheme:   tpm2.TPMTSigScheme{Scheme: r.algorithm, Details: tpm2.NewTPMUSigScheme(r.algorithm, &tpm2.TPMSSchemeHash{HashAlg: r.hash})},
-		Validation: tpm2.TPMTTKHashCheck{Tag: tpm2.TPMSTHashCheck, Hierarchy: tpm2.TPMRHNull}}.Execute(t)
+func (r signing) command(t *session, key object) ([]byte, error) {
+	// The digest, the scheme, and the ticket that a digest from outside has none of.
+	a, err := t.run(tpm2.TPMCCSign, []object{key}, sized(r.digest), u16(r.algorithm), u16(r.hash),
+		u16(tpm2.TPMSTHashCheck), u32(tpm2.TPMRHNull), sized(nil))
 	if err != nil {
 		return nil, err
 	}
-	return encode(answer.Signature)
+	return encode(a)
 }
 
 // check says why the signature is not one of the key, or nil.
@@ -109,27 +109,19 @@ func (r signing) check(public crypto.PublicKey, signature []byte) error {
 	return nil
 }
 
-// encode is the signature as crypto/x509 and crypto/tls know it.
-func encode(s tpm2.TPMTSignature) ([]byte, error) {
-	switch s.SigAlg {
+// encode is a TPMT_SIGNATURE as crypto/x509 and crypto/tls know it.
+func encode(a *answer) ([]byte, error) {
+	algorithm := tpm2.TPMAlgID(a.uint16())
+	a.uint16() // the hash
+	switch algorithm {
 	case tpm2.TPMAlgECDSA:
-		e, err := s.Signature.ECDSA()
-		if err != nil {
+		r, s := a.sized(), a.sized()
+		if err := a.whole(); err != nil {
 			return nil, err
 		}
-		return asn1.Marshal(struct{ R, S *big.Int }{new(big.Int).SetBytes(e.SignatureR.Buffer), new(big.Int).SetBytes(e.SignatureS.Buffer)})
-	case tpm2.TPMAlgRSASSA:
-		r, err := s.Signature.RSASSA()
-		if err != nil {
-			return nil, err
-		}
-		return r.Sig.Buffer, nil
-	case tpm2.TPMAlgRSAPSS:
-		r, err := s.Signature.RSAPSS()
-		if err != nil {
-			return nil, err
-		}
-		return r.Sig.Buffer, nil
+		return asn1.Marshal(struct{ R, S *big.Int }{new(big.Int).SetBytes(r), new(big.Int).SetBytes(s)})
+	case tpm2.TPMAlgRSASSA, tpm2.TPMAlgRSAPSS:
+		return a.sized(), a.whole()
 	}
 	return nil, errors.New("the TPM answered with a signature of another kind")
 }

@@ -31,14 +31,15 @@ func rsaRootKey() tpm2.TPMTPublic {
 
 // parent returns the handle of what a blob of that parent was made under. Recorded is the Name that it had then,
 // where we know it.
-func (t *session) parent(b blob, recorded []byte) (tpm2.AuthHandle, error) {
+func (t *session) parent(b blob, recorded []byte) (object, error) {
 	switch {
 	case b.parent != tpm2.TPMRHOwner:
 		return t.persistentParent(b.parent, recorded)
 	case b.rsaParent:
-		return t.derive(rsaRootKey())
+		root, err := t.again(storage())
+		return root.object, err
 	}
-	if h, _, found := t.resident(); found && bytes.Equal(h.Name.Buffer, recorded) {
+	if h, _, found := t.resident(); found && bytes.Equal(h.name.Buffer, recorded) {
 		return h, nil // nobody needs to derive it, which takes a chip 50 to 200 ms and the owner's password
 	}
 	h, err := t.derive(storageRootKey())
@@ -50,34 +51,30 @@ func (t *session) parent(b blob, recorded []byte) (tpm2.AuthHandle, error) {
 	return h, err
 }
 
-func (t *session) persistentParent(h tpm2.TPMHandle, recorded []byte) (tpm2.AuthHandle, error) {
-	answer, err := tpm2.ReadPublic{ObjectHandle: h}.Execute(t)
+func (t *session) persistentParent(h tpm2.TPMHandle, recorded []byte) (object, error) {
+	public, name, err := t.readPublic(h)
 	if oneOf(err, tpm2.TPMRCHandle) {
 		err = fmt.Errorf("the parent %#x is not in the TPM: %w", uint32(h), err)
 		if len(recorded) > 0 {
-			return tpm2.AuthHandle{}, gone(err)
+			return object{}, gone(err)
 		}
-		return tpm2.AuthHandle{}, fault.AskOperator(err, hintForeign)
+		return object{}, fault.AskOperator(err, hintForeign)
 	}
 	if err != nil {
-		return tpm2.AuthHandle{}, label(fmt.Sprintf("read the parent %#x", uint32(h)), err)
-	}
-	public, err := answer.OutPublic.Contents()
-	if err != nil {
-		return tpm2.AuthHandle{}, fmt.Errorf("public area of the parent %#x: %w", uint32(h), err)
+		return object{}, label(fmt.Sprintf("read the parent %#x", uint32(h)), err)
 	}
 	if !public.ObjectAttributes.NoDA {
 		// Should it have a password, the empty one is a wrong one and counts.
 		if err := t.mayGuess(); err != nil {
-			return tpm2.AuthHandle{}, err
+			return object{}, err
 		}
 	}
-	return password(h, answer.Name), nil
+	return password(h, name), nil
 }
 
 // root returns the parent for a new key, and the handle by which the key's file is to name it: the derived storage
 // root key; or, where the owner's password keeps us from deriving it, the one that somebody left in the TPM.
-func (t *session) root() (parent tpm2.AuthHandle, known tpm2.TPMHandle, err error) {
+func (t *session) root() (parent object, known tpm2.TPMHandle, err error) {
 	h, err := t.derive(storageRootKey())
 	if !isWrongPassword(err) {
 		return h, tpm2.TPMRHOwner, err
@@ -91,33 +88,25 @@ func (t *session) root() (parent tpm2.AuthHandle, known tpm2.TPMHandle, err erro
 }
 
 // derive makes the primary key of that template, which is the same each time until the TPM is cleared.
-func (t *session) derive(template tpm2.TPMTPublic) (tpm2.AuthHandle, error) {
+func (t *session) derive(template tpm2.TPMTPublic) (object, error) {
 	owner, err := t.owner()
 	if err != nil {
-		return tpm2.AuthHandle{}, err
+		return object{}, err
 	}
-	answer, err := tpm2.CreatePrimary{PrimaryHandle: owner, InPublic: tpm2.New2B(template)}.Execute(t)
-	if err != nil {
-		return tpm2.AuthHandle{}, label("derive the storage root key", err)
-	}
-	t.loaded = append(t.loaded, answer.ObjectHandle)
-	return password(answer.ObjectHandle, answer.Name), nil
+	root, _, err := t.primary(owner, template)
+	return root, label("derive the storage root key", err)
 }
 
 // resident looks for a storage root key where provisioning leaves it, and says why what lies there is none.
-func (t *session) resident() (h tpm2.AuthHandle, why error, found bool) {
-	answer, err := tpm2.ReadPublic{ObjectHandle: residentRoot}.Execute(t)
+func (t *session) resident() (h object, why error, found bool) {
+	public, name, err := t.readPublic(residentRoot)
 	if err != nil {
-		return tpm2.AuthHandle{}, err, false
+		return object{}, err, false
 	}
-	public, err := answer.OutPublic.Contents()
-	if err != nil {
-		return tpm2.AuthHandle{}, err, false
+	if !alike(public, storageRootKey()) && !alike(public, rsaRootKey()) {
+		return object{}, errors.New("what lies there was not made by the TCG's template"), false
 	}
-	if !alike(*public, storageRootKey()) && !alike(*public, rsaRootKey()) {
-		return tpm2.AuthHandle{}, errors.New("what lies there was not made by the TCG's template"), false
-	}
-	return password(residentRoot, answer.Name), nil, true
+	return password(residentRoot, name), nil, true
 }
 
 // alike reports that a key was made by the template, as far as its public area tells.

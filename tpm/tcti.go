@@ -3,7 +3,6 @@ package tpm
 import (
 	"fmt"
 	"net"
-	"regexp"
 	"strconv"
 	"strings"
 	"time"
@@ -13,7 +12,11 @@ import (
 
 const defaultDevice = "/dev/tpmrm0"
 
-var rawDevice = regexp.MustCompile(`^/dev/tpm[0-9]+$`)
+// isRawDevice reports that path is /dev/tpm and a number.
+func isRawDevice(path string) bool {
+	number, ok := strings.CutPrefix(path, "/dev/tpm")
+	return ok && number != "" && strings.Trim(number, "0123456789") == ""
+}
 
 // CheckTCTI says why s does not name a TPM, or nil.
 func CheckTCTI(s string) error {
@@ -39,7 +42,7 @@ func parseDevice(s, path string, timeout time.Duration) (link, error) {
 	if path == "" {
 		path = defaultDevice
 	}
-	if rawDevice.MatchString(path) {
+	if isRawDevice(path) {
 		managed := strings.Replace(path, "/tpm", "/tpmrm", 1)
 		return nil, fault.AskOperator(fmt.Errorf("tcti %q: %s is the TPM without its resource manager", s, path),
 			"use device:"+managed+", which several programs can share")

@@ -44,9 +44,13 @@ type Config struct {
 	// PadHere has new RSA keys made so that the agent pads RSA-PSS. Without it that is so where the TPM pads wrongly.
 	PadHere bool
 	PCR     PCR // what new keys are tied to
+	// Endorsement is the kind of endorsement key by which a cloud knows the chip: EndorsementRSA or EndorsementECC. When
+	// empty it is RSA, or ECC where the maker of the chip has certified that one only.
+	Endorsement string
 }
 
-// Store is a directory of keys that one TPM can load. It satisfies keys.Store and keys.Inspector.
+// Store is a directory of keys that one TPM can load. It satisfies keys.Store, keys.Inspector,
+// keys.Attester, keys.Prover and keys.Endorsed.
 type Store struct {
 	dir       *durable.Dir
 	link      link
@@ -58,6 +62,8 @@ type Store struct {
 	pcr       PCR
 	reading   bool // nothing is to be written
 
+	endorsementKind string
+
 	persistent tpm2.TPMHandle // the first one, or 0
 
 	turn chan struct{} // holds one token; who has it may speak to the TPM
@@ -65,8 +71,10 @@ type Store struct {
 	// Guarded by turn.
 	opened   map[string]*key // by name
 	kept     kept
-	guesses  map[guess]bool // whether the TPM took them
-	approved *approval      // the one that was good the last time
+	guesses  map[guess]bool  // whether the TPM took them
+	approved *approval       // the one that was good the last time
+	macs     map[string]*mac // by name
+	derived  map[string]derivedBefore
 }
 
 const suffix = ".tss2.pem"
@@ -102,7 +110,8 @@ func open(c Config, dir *durable.Dir) (*Store, error) {
 	s := &Store{dir: dir, link: l, algorithm: algorithm, timeout: timeout,
 		ownerAuth: secret{c.OwnerAuthFile, "keys.owner_auth"}, keyAuth: secret{c.KeyAuthFile, "keys.key_auth"},
 		padHere: c.PadHere, pcr: c.PCR, persistent: tpm2.TPMHandle(c.Persistent),
-		turn: make(chan struct{}, 1), opened: map[string]*key{}, guesses: map[guess]bool{}}
+		turn: make(chan struct{}, 1), opened: map[string]*key{}, guesses: map[guess]bool{},
+		endorsementKind: c.Endorsement, macs: map[string]*mac{}, derived: map[string]derivedBefore{}}
 	s.turn <- struct{}{}
 	return s, nil
 }
@@ -113,6 +122,9 @@ func (c Config) check() error {
 	}
 	if c.PCR.on() && c.KeyAuthFile != "" {
 		return fault.AskOperator(errors.New("a key is opened by a PCR policy or by a password, not by both"), "take keys.pcr or keys.key_auth out")
+	}
+	if err := checkEndorsement(c.Endorsement); err != nil {
+		return err
 	}
 	return checkPersistent(c.Persistent)
 }
@@ -274,18 +286,3 @@ func (s *Store) Names(ctx context.Context) ([]string, error) {
 	slices.Sort(names) // a-1.tss2.pem comes before a.tss2.pem, but a before a-1
 	return names, nil
 }
-
-// take waits for the turn to speak to the TPM.
-func (s *Store) take(ctx context.Context) error {
-	if err := ctx.Err(); err != nil {
-		return err
-	}
-	select {
-	case <-s.turn:
-		return nil
-	case <-ctx.Done():
-		return fmt.Errorf("wait for the TPM: %w", ctx.Err())
-	}
-}
-
-func (s *Store) release() { s.turn <- struct{}{} }

@@ -81,7 +81,7 @@ func TestStoreKeepsTheContract(t *testing.T) {
 				return func(t *testing.T) keys.Store {
 					return open(t, tpm.Config{TCTI: p.TCTI(), Dir: dir, Algorithm: a})
 				}
-			})
+			}, offline)
 			wantEmpty(t, p, "the suite")
 		})
 	}
