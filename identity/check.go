@@ -16,7 +16,8 @@ import (
 // skew is how far in the future a certificate may begin and still count as valid now: Azure tolerates five minutes.
 const skew = 5 * time.Minute
 
-// Check says why the grant is not one to connect with at the time now using key, or nil. The error is Permanent.
+// Check says why the grant is not one to connect with at the time now using key, or nil. The error is Permanent. Without
+// a key the grant must be without a certificate.
 func Check(g Grant, key crypto.Signer, now time.Time) error {
 	return fault.As(fault.Permanent, check(g, key, now))
 }
@@ -25,17 +26,38 @@ func check(g Grant, key crypto.Signer, now time.Time) error {
 	if g.DeviceID == "" || g.Hub == "" {
 		return fmt.Errorf("grant names no device or no hub: %+v", g.Assignment)
 	}
-	if len(g.Chain) == 0 {
+	switch {
+	case !g.Certified() && key == nil:
+		return nil
+	case !g.Certified():
 		return errors.New("grant has no certificate")
+	case key == nil:
+		return errors.New("grant has a certificate, and there is no key")
 	}
-	leaf := g.Chain[0]
-	if err := checkLeaf(leaf, g.DeviceID, now); err != nil {
-		return fmt.Errorf("certificate %s: %w", leaf.SerialNumber.Text(16), err)
-	}
-	if err := checkLinks(g.Chain); err != nil {
+	if err := checkChain(g.Chain, g.Name(), key.Public(), now); err != nil {
 		return err
 	}
-	return checkKey(leaf, key)
+	return checkKey(g.Chain[0], key)
+}
+
+// CheckChain says why chain, leaf first, is not one to present at the time now as name with the key that public belongs
+// to, or nil. The error is Permanent.
+func CheckChain(chain []*x509.Certificate, name string, public crypto.PublicKey, now time.Time) error {
+	return fault.As(fault.Permanent, checkChain(chain, name, public, now))
+}
+
+func checkChain(chain []*x509.Certificate, name string, public crypto.PublicKey, now time.Time) error {
+	leaf := chain[0]
+	if err := checkLeaf(leaf, name, now); err != nil {
+		return fmt.Errorf("certificate %s: %w", leaf.SerialNumber.Text(16), err)
+	}
+	if err := checkLinks(chain); err != nil {
+		return err
+	}
+	if own, ok := public.(interface{ Equal(crypto.PublicKey) bool }); !ok || !own.Equal(leaf.PublicKey) {
+		return errors.New("the certificate is for another key")
+	}
+	return nil
 }
 
 func checkLeaf(leaf *x509.Certificate, device string, now time.Time) error {
@@ -80,10 +102,6 @@ func checkLinks(chain []*x509.Certificate) error {
 
 // checkKey proves with a signature that the key in hardware is the one in the certificate.
 func checkKey(leaf *x509.Certificate, key crypto.Signer) error {
-	public, ok := key.Public().(interface{ Equal(crypto.PublicKey) bool })
-	if !ok || !public.Equal(leaf.PublicKey) {
-		return errors.New("the certificate is for another key")
-	}
 	digest := sha256.Sum256(leaf.Raw)
 	signature, err := key.Sign(rand.Reader, digest[:], crypto.SHA256)
 	if err != nil {

@@ -24,12 +24,13 @@ type content struct {
 	Generation uint64 `json:"generation"`
 	Key        string `json:"key"`
 	DeviceID   string `json:"device_id"`
+	Module     string `json:"module,omitempty"`
 	Hub        string `json:"hub"`
-	Chain      string `json:"chain"` // PEM, leaf first
+	Chain      string `json:"chain"` // PEM, leaf first; "" without a key
 }
 
 func encode(id *Identity) []byte {
-	inner := marshal(content{id.Generation, id.Key, id.DeviceID, id.Hub, EncodeChain(id.Chain)})
+	inner := marshal(content{id.Generation, id.Key, id.DeviceID, id.Module, id.Hub, EncodeChain(id.Chain)})
 	return append(marshal(envelope{version, sum(inner), inner}), '\n')
 }
 
@@ -48,14 +49,14 @@ func decode(b []byte) (*Identity, error) {
 	if err := json.Unmarshal(e.Identity, &c); err != nil {
 		return nil, err
 	}
-	chain, err := ParseChain([]byte(c.Chain))
-	if err != nil {
-		return nil, err
+	id := &Identity{Generation: c.Generation, Key: c.Key}
+	id.Assignment = Assignment{DeviceID: c.DeviceID, Module: c.Module, Hub: c.Hub}
+	if c.Key == "" && c.Chain == "" {
+		return id, nil
 	}
-	return &Identity{
-		Grant:      Grant{Assignment: Assignment{DeviceID: c.DeviceID, Hub: c.Hub}, Chain: chain},
-		Generation: c.Generation, Key: c.Key,
-	}, nil
+	var err error
+	id.Chain, err = ParseChain([]byte(c.Chain))
+	return id, err
 }
 
 // EncodeChain is the chain as PEM, in its order.

@@ -22,6 +22,7 @@ const (
 	currentFile = "current.json"
 	pendingFile = "pending.json"
 	droppedFile = "dropped.json" // the last generation that the cloud refused: its number is never given again
+	askedFile   = "asked"        // the name of a key whose request is with somebody who takes his time
 )
 
 // KeyPrefix begins the names of the keys that are ours: NextKey makes them, Sweep destroys them.
@@ -120,7 +121,7 @@ func Look(path string) (current, pending *Identity, err error) {
 func (s *Store) openKeys(ctx context.Context) error {
 	for _, at := range []*atomic.Pointer[Identity]{&s.current, &s.pending} {
 		id := at.Load()
-		if id == nil {
+		if id == nil || !id.Certified() {
 			continue
 		}
 		err := id.openKey(ctx, s.keys)
@@ -165,7 +166,7 @@ func (s *Store) Lost() error {
 
 // NextKey returns the key for the next generation: a fresh one, or the one that an interrupted attempt made.
 func (s *Store) NextKey(ctx context.Context) (name string, key crypto.Signer, err error) {
-	name = KeyPrefix + strconv.FormatUint(s.highest+1, 10)
+	name = s.nextKey()
 	key, err = s.keys.Create(ctx, name)
 	if errors.Is(err, keys.ErrExists) {
 		key, err = s.keys.Open(ctx, name)
@@ -177,14 +178,35 @@ func (s *Store) NextKey(ctx context.Context) (name string, key crypto.Signer, er
 	return name, key, nil
 }
 
+func (s *Store) nextKey() string { return KeyPrefix + strconv.FormatUint(s.highest+1, 10) }
+
+// Keep spares the key of that name, which NextKey has made, from Sweep until its generation is staged: a request for
+// it is with a person or a CA that takes days, and the certificate must find its key, also after a power cut.
+func (s *Store) Keep(key string) error {
+	if old, err := s.dir.Read(askedFile); err == nil && string(old) == key {
+		return nil
+	}
+	if err := s.dir.Write(askedFile, []byte(key)); err != nil {
+		return fmt.Errorf("keep key: %w", err)
+	}
+	return nil
+}
+
+// asked reports whether the key is the one that Keep has spared. That of an older generation is spared no more.
+func (s *Store) asked(key string) bool {
+	kept, err := s.dir.Read(askedFile)
+	return err == nil && string(kept) == key && key == s.nextKey()
+}
+
 // OpenKey returns the key of that name, for an identity whose key is not made by NextKey.
 func (s *Store) OpenKey(ctx context.Context, name string) (crypto.Signer, error) {
 	return s.keys.Open(ctx, name)
 }
 
-// Stage checks g against the key of that name and makes it the pending identity, on the medium.
+// Stage checks g against the key of that name and makes it the pending identity, on the medium. The name "" is for a
+// grant without a certificate.
 func (s *Store) Stage(ctx context.Context, key string, g Grant) (*Identity, error) {
-	signer, err := s.keys.Open(ctx, key)
+	signer, err := s.signer(ctx, key)
 	if err != nil {
 		return nil, fmt.Errorf("stage identity: %w", err)
 	}
@@ -199,6 +221,13 @@ func (s *Store) Stage(ctx context.Context, key string, g Grant) (*Identity, erro
 	s.highest = id.Generation
 	s.pending.Store(id)
 	return id, nil
+}
+
+func (s *Store) signer(ctx context.Context, key string) (crypto.Signer, error) {
+	if key == "" {
+		return nil, nil
+	}
+	return s.keys.Open(ctx, key)
 }
 
 // Promote puts the pending identity into force by one rename.
@@ -236,7 +265,7 @@ func (s *Store) Sweep(ctx context.Context) error {
 		return fmt.Errorf("sweep keys: %w", err)
 	}
 	for _, name := range names {
-		if !ours(name) || s.named(name) {
+		if !ours(name) || s.named(name) || s.asked(name) {
 			continue
 		}
 		if err := s.keys.Delete(ctx, name); err != nil {

@@ -20,9 +20,12 @@ import (
 // Request is what an enrollment is asked for.
 type Request struct {
 	DeviceID string             // registration ID, and the common name of the certificate
-	Key      crypto.Signer      // the key in hardware that the certificate is for
+	Key      crypto.Signer      // the key in hardware that the certificate is for; nil where none is wanted
 	Current  *identity.Identity // nil on first boot
 }
+
+// ErrPending says that the request is with somebody who decides later. The next Enroll must be for the same key.
+var ErrPending = errors.New("the request waits for a decision")
 
 // Enroller turns a key into a place in the cloud.
 type Enroller interface {
@@ -72,13 +75,25 @@ func (f fixed) Assign(context.Context, tls.Certificate) (identity.Assignment, er
 	return identity.Assignment(f), nil
 }
 
+// Placed enrolls a device that has no certificate and shows tokens: place says where it belongs.
+func Placed(place func(ctx context.Context, deviceID string) (identity.Assignment, error)) Enroller {
+	return placed(place)
+}
+
+type placed func(context.Context, string) (identity.Assignment, error)
+
+func (p placed) Enroll(ctx context.Context, r Request) (identity.Grant, error) {
+	a, err := p(ctx, r.DeviceID)
+	return identity.Grant{Assignment: a}, err
+}
+
 // Existing issues nothing: it returns the chain that the device has already, for the key that it was made for.
 func Existing(chain []*x509.Certificate) Issuer { return existing(chain) }
 
 type existing []*x509.Certificate
 
 func (e existing) Issue(_ context.Context, r Request) ([]*x509.Certificate, error) {
-	if r.Current != nil && r.Current.Leaf().Equal(e[0]) {
+	if r.Current != nil && r.Current.Certified() && r.Current.Leaf().Equal(e[0]) {
 		return nil, fault.AskOperator(errors.New("the configured certificate is in force already"),
 			"put a newer certificate into the file that bootstrap.certificate names, and restart the agent")
 	}
@@ -91,8 +106,8 @@ func Renewal(i Issuer) Enroller { return renewal{i} }
 type renewal struct{ issuer Issuer }
 
 func (n renewal) Enroll(ctx context.Context, r Request) (identity.Grant, error) {
-	if r.Current == nil {
-		return identity.Grant{}, fault.As(fault.Permanent, errors.New("renew: there is no identity to renew"))
+	if r.Current == nil || !r.Current.Certified() {
+		return identity.Grant{}, fault.As(fault.Permanent, errors.New("renew: there is no certificate to renew"))
 	}
 	chain, err := n.issuer.Issue(ctx, r)
 	if err != nil {

@@ -27,6 +27,8 @@ type Config struct {
 	First provisioning.Enroller
 	// FirstKey names the key that First's certificate is for; "" is a fresh one for each generation.
 	FirstKey string
+	// Tokens says that First gives no certificate and needs no key: the device shows tokens, and nothing is renewed.
+	Tokens bool
 	// Renew enrolls with the identity in force; nil leaves that to First. RenewKey is to it what FirstKey is to First.
 	Renew    provisioning.Enroller
 	RenewKey string
@@ -136,7 +138,7 @@ func (r *Renewer) advance(ctx context.Context) error {
 		return ctx.Err()
 	}
 	wait, _ := r.Backoff.Next(err)
-	if cur := r.Identities.Current(); err != nil && cur != nil {
+	if cur := r.Identities.Current(); err != nil && cur != nil && cur.Certified() {
 		// Retries grow denser towards expiry: no certificate dies of a slow cadence.
 		if left := time.Until(cur.Leaf().NotAfter) / 8; left > 0 {
 			wait = min(wait, max(left, r.floor()))
@@ -189,7 +191,7 @@ func (r *Renewer) Advance(ctx context.Context) error {
 // pending is the identity to prove: the one that waits already, or a new one.
 func (r *Renewer) pending(ctx context.Context) (*identity.Identity, error) {
 	if id := r.Identities.Pending(); id != nil {
-		if time.Now().Before(id.Leaf().NotAfter) {
+		if !id.Expired(time.Now()) {
 			return id, nil
 		}
 		if err := r.give(ctx, id, "expired before it was proven"); err != nil {
@@ -203,19 +205,27 @@ func (r *Renewer) pending(ctx context.Context) (*identity.Identity, error) {
 	}
 	grant, err := enroller.Enroll(ctx, provisioning.Request{DeviceID: r.DeviceID, Key: key, Current: r.Identities.Current()})
 	if err != nil {
-		return nil, fmt.Errorf("enroll: %w", err)
+		return nil, fmt.Errorf("enroll: %w", errors.Join(err, r.keep(name, err)))
 	}
 	// A cut here loses the certificate, and only that: one orphan at the issuer.
 	return r.Identities.Stage(ctx, name, grant)
+}
+
+// keep spares the key of a request that is not decided yet.
+func (r *Renewer) keep(key string, why error) error {
+	if !errors.Is(why, provisioning.ErrPending) {
+		return nil
+	}
+	return r.Identities.Keep(key)
 }
 
 // way chooses who certifies: the renewal with the identity in force where that is alive and accepted, else First.
 // A wrong clock alone does not lead there: it also makes the servers' certificates look expired.
 func (r *Renewer) way(now time.Time) (e provisioning.Enroller, fixedKey string) {
 	cur := r.Identities.Current()
-	r.rescuing = cur != nil && (r.refused || now.After(cur.Leaf().NotAfter))
+	r.rescuing = cur != nil && (r.refused || cur.Expired(now))
 	switch {
-	case cur == nil, r.Renew == nil, r.rescuing:
+	case cur == nil, r.Renew == nil, r.rescuing, !cur.Certified():
 		return r.First, r.FirstKey
 	case urgent(cur.Leaf(), now) && r.Report().LastError != nil:
 		r.Log.Warn("renewal keeps failing and the certificate is about to expire: enrolling from the beginning", "identity", cur)
@@ -225,7 +235,10 @@ func (r *Renewer) way(now time.Time) (e provisioning.Enroller, fixedKey string) 
 }
 
 func (r *Renewer) key(ctx context.Context, fixed string) (string, crypto.Signer, error) {
-	if fixed == "" {
+	switch {
+	case r.Tokens:
+		return "", nil, nil
+	case fixed == "":
 		return r.Identities.NextKey(ctx)
 	}
 	key, err := r.Identities.OpenKey(ctx, fixed)
@@ -259,10 +272,10 @@ func (r *Renewer) give(ctx context.Context, pending *identity.Identity, why stri
 	return r.Identities.Sweep(ctx)
 }
 
-// When is the time of the next renewal, zero before the first enrollment.
+// When is the time of the next renewal, zero before the first enrollment and where there is no certificate.
 func (r *Renewer) When() time.Time {
 	cur := r.Identities.Current()
-	if cur == nil {
+	if cur == nil || !cur.Certified() {
 		return time.Time{}
 	}
 	leaf := cur.Leaf()
@@ -284,6 +297,9 @@ func (r *Renewer) wait(now time.Time) time.Duration {
 	}
 	at := r.When()
 	r.tell(func(t *Report) { t.RenewAt = at })
+	if cur := r.Identities.Current(); r.Tokens && cur != nil && !cur.Certified() {
+		at = now.Add(hourly(r.Look))
+	}
 	if r.Identities.Pending() != nil {
 		at = now
 	} else if r.refused {

@@ -33,17 +33,19 @@ type agent struct {
 	sampler *telemetry.Sampler // nil where sensors are off
 	ingest  *ingest.Server     // nil where the socket is off
 	board   *board
+	servers map[string]certifier // that issue certificates, once they are needed
 
 	renewals chan struct{} // a person asks for a renewal now
 }
 
 // newAgent takes the state directory for this process, opens the spool and puts the parts together. It starts nothing.
 func newAgent(c *Config, w world, log *slog.Logger) (*agent, error) {
+	c.settle()
 	lock, err := lockState(c.Device.State)
 	if err != nil {
 		return nil, err
 	}
-	a := &agent{config: c, world: w, log: log, lock: lock, renewals: make(chan struct{}, 1)}
+	a := &agent{config: c, world: w, log: log, lock: lock, renewals: make(chan struct{}, 1), servers: map[string]certifier{}}
 	if err := a.open(); err != nil {
 		a.close()
 		return nil, err

@@ -70,7 +70,7 @@ func (f *attestFlags) evidence(ctx context.Context, o options, out io.Writer) er
 	if err != nil {
 		return err
 	}
-	return hand(o, out, f.out, e, "evidence about the key "+name)
+	return handOver(o, out, f.out, e, "evidence about the key "+name)
 }
 
 // subject is the key that is asked about.
@@ -104,7 +104,7 @@ func (f *attestFlags) answer(ctx context.Context, o options, out io.Writer) erro
 	if err != nil {
 		return err
 	}
-	return hand(o, out, f.out, answer, "answer")
+	return handOver(o, out, f.out, answer, "answer")
 }
 
 func parseNonce(s string) ([]byte, error) {
@@ -132,8 +132,8 @@ func readFile[T any](path string, parse func([]byte) (T, error)) (T, error) {
 	return v, nil
 }
 
-// hand gives v to the other side: in a file, or on standard output.
-func hand(o options, out io.Writer, path string, v any, what string) error {
+// handOver gives v to the other side: in a file, or on standard output.
+func handOver(o options, out io.Writer, path string, v any, what string) error {
 	if path == "" {
 		return printJSON(out, v)
 	}

@@ -141,5 +141,5 @@ func (f *verifyFlags) challenge(_ context.Context, o options, out io.Writer) err
 	if err := writeFile(f.secret, secret); err != nil {
 		return err
 	}
-	return hand(o, out, f.out, challenge, "challenge for the device")
+	return handOver(o, out, f.out, challenge, "challenge for the device")
 }

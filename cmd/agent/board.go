@@ -179,10 +179,11 @@ func viewIdentity(id *identity.Identity) *identityStatus {
 	if id == nil {
 		return nil
 	}
-	return &identityStatus{
-		DeviceID: id.DeviceID, Hub: id.Hub, Generation: id.Generation, Key: id.Key,
-		Serial: id.Leaf().SerialNumber.Text(16), NotBefore: id.Leaf().NotBefore, NotAfter: id.Leaf().NotAfter,
+	s := &identityStatus{DeviceID: id.Name(), Hub: id.Hub, Generation: id.Generation, Key: id.Key}
+	if leaf := id.Leaf(); leaf != nil {
+		s.Serial, s.NotBefore, s.NotAfter = leaf.SerialNumber.Text(16), &leaf.NotBefore, &leaf.NotAfter
 	}
+	return s
 }
 
 func when(t time.Time) *time.Time {

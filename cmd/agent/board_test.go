@@ -24,9 +24,14 @@ func TestTheStatusIsForThePersonWithTwoThousandDevices(t *testing.T) {
 	if got := s.line(); got != "not enrolled yet, 7 readings wait" {
 		t.Error(got)
 	}
-	s.Identity = &identityStatus{DeviceID: "d1", Generation: 3, NotAfter: time.Date(2027, 1, 2, 3, 4, 5, 0, time.UTC)}
+	until := time.Date(2027, 1, 2, 3, 4, 5, 0, time.UTC)
+	s.Identity = &identityStatus{DeviceID: "d1", Generation: 3, Serial: "a1", NotAfter: &until}
 	s.Hub.State = "online"
-	if got := s.line(); got != "online as d1 generation 3, 7 readings wait, certificate until 2027-01-02T03:04:05Z" {
+	if got := s.line(); got != "online as d1 generation 3, 7 readings wait, certificate a1 until 2027-01-02T03:04:05Z" {
+		t.Error(got)
+	}
+	s.Identity = &identityStatus{DeviceID: "d1", Generation: 3}
+	if got := s.line(); got != "online as d1 generation 3, 7 readings wait, tokens of a shared key" {
 		t.Error(got)
 	}
 }

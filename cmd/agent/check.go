@@ -2,12 +2,10 @@ package main
 
 import (
 	"context"
-	"crypto/tls"
 	"crypto/x509"
 	"errors"
 	"fmt"
 	"io"
-	"net"
 	"os"
 	"syscall"
 	"time"
@@ -56,6 +54,7 @@ func checkCommand(ctx context.Context, o options, out io.Writer) error {
 	f.state(c)
 	current := f.identity(c)
 	f.hardware(ctx, c, current)
+	f.credentials(c)
 	f.cloud(ctx, c, current)
 	if o.json {
 		err = printJSON(out, f)
@@ -97,8 +96,10 @@ func (f *findings) identity(c *Config) *identity.Identity {
 	case current == nil:
 		f.add("identity", fmt.Sprintf("generation %d waits for its proof", pending.Generation), nil)
 	default:
-		f.add("identity", fmt.Sprintf("%s at %s, generation %d", current.DeviceID, current.Hub, current.Generation), nil)
-		f.add("certificate", describeDates(current.Leaf()), inDate(current.Leaf()))
+		f.add("identity", fmt.Sprintf("%s at %s, generation %d", current.Name(), current.Hub, current.Generation), nil)
+		if current.Certified() {
+			f.add("certificate", describeDates(current.Leaf()), inDate(current.Leaf()))
+		}
 	}
 	return current
 }
@@ -142,7 +143,7 @@ func (f *findings) key(ctx context.Context, c *Config, store keys.Store, current
 		}
 	}
 	names, err := store.Names(ctx)
-	if !f.add("key store", fmt.Sprintf("%s, %d keys", placeOfKeys(c), len(names)), err) || current == nil {
+	if !f.add("key store", fmt.Sprintf("%s, %d keys", placeOfKeys(c), len(names)), err) || current == nil || !current.Certified() {
 		return
 	}
 	inspector, ok := store.(keys.Inspector)
@@ -150,7 +151,7 @@ func (f *findings) key(ctx context.Context, c *Config, store keys.Store, current
 		return
 	}
 	facts, err := inspector.Inspect(ctx, current.Key)
-	if errors.Is(err, keys.ErrNotFound) && current.Key == bootstrapKeyName(current.Leaf()) {
+	if errors.Is(err, keys.ErrNotFound) && ownsBootstrapKey(current) {
 		f.add("key", current.Key+": the bootstrap key is the operational one", nil)
 		return
 	}
@@ -169,58 +170,6 @@ func placeOfKeys(c *Config) string {
 		return c.Keys.PKCS11
 	}
 	return c.Keys.TPM
-}
-
-func (f *findings) bootstrap(ctx context.Context, c *Config, store keys.Store) {
-	ctx, cancel := context.WithTimeout(ctx, checkTimeout)
-	defer cancel()
-	boot, err := bootstrapCredential(ctx, c, store)
-	if err != nil {
-		f.add("bootstrap", "", err)
-		return
-	}
-	f.add("bootstrap", describeDates(boot.Leaf), inDate(boot.Leaf))
-}
-
-func (f *findings) cloud(ctx context.Context, c *Config, current *identity.Identity) {
-	if c.Hub.Host == "" {
-		host := c.Provisioning.DPS.Endpoint
-		if host == "" {
-			host = "global.azure-devices-provisioning.net"
-		}
-		f.server(ctx, "dps", host, c.Provisioning.DPS.Connect, c.Provisioning.DPS.Roots)
-	}
-	hub := c.Hub.Host
-	if current != nil {
-		hub = current.Hub
-	}
-	if hub != "" {
-		f.server(ctx, "hub", hub, c.Hub.Connect, c.Hub.Roots)
-	}
-}
-
-// server does a TLS handshake without a client certificate: it is about the network and about trust.
-func (f *findings) server(ctx context.Context, name, host, connect, rootsFile string) {
-	ctx, cancel := context.WithTimeout(ctx, checkTimeout)
-	defer cancel()
-	roots, err := readRoots(rootsFile)
-	if err != nil {
-		f.add(name, "", err)
-		return
-	}
-	address := connect
-	if address == "" {
-		address = net.JoinHostPort(host, "8883")
-	}
-	dialer := tls.Dialer{Config: &tls.Config{ServerName: host, RootCAs: roots, MinVersion: tls.VersionTLS12}}
-	conn, err := dialer.DialContext(ctx, "tcp", address)
-	if err != nil {
-		f.add(name, "", fault.AskOperator(fmt.Errorf("%s at %s: %w", host, address, err), "see to network, DNS, firewall (port 8883), clock and roots"))
-		return
-	}
-	defer conn.Close()
-	state := conn.(*tls.Conn).ConnectionState()
-	f.add(name, fmt.Sprintf("%s at %s, %s, trusted through %q", host, address, tls.VersionName(state.Version), state.VerifiedChains[0][len(state.VerifiedChains[0])-1].Subject), nil)
 }
 
 func (f *findings) print(out io.Writer) {

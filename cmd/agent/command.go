@@ -33,7 +33,7 @@ func commands() []command {
 		{name: "status", about: "what the running agent is doing", run: quick(statusCommand)},
 		{name: "check", about: "look at everything the agent needs, and say what to do about it", run: checkCommand},
 		{name: "config check", about: "read the configuration and list all mistakes", run: quick(configCheckCommand)},
-	}, inJSON(keyCommands()), inJSON(attestCommands()), []command{
+	}, inJSON(handCommands()), inJSON(keyCommands()), inJSON(attestCommands()), []command{
 		{name: "version", about: "print the version", run: quick(versionCommand)},
 	})
 }

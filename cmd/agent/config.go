@@ -18,7 +18,27 @@ type Config struct {
 		ID string `yaml:"id,required" like:"gateway-0042"`
 		// State is the one directory that survives: identity, keys, spool. Default /var/lib/devid-agent.
 		State string `yaml:"state,path" like:"/var/lib/devid-agent"`
+		// Module makes this the identity of a module of the device, whose certificates are for id/module. Default: the
+		// device itself.
+		Module string `yaml:"module" like:"sampler"`
 	} `yaml:"device"`
+
+	Network struct {
+		// Proxy is an HTTP proxy that every connection goes through by CONNECT. Default: none; the environment is not asked.
+		Proxy string `yaml:"proxy" like:"http://user@proxy.example.com:3128"`
+		// ProxyPassword is the file with the password of the user that Proxy names.
+		ProxyPassword string `yaml:"proxy_password,path" like:"credential:proxy-password"`
+	} `yaml:"network"`
+
+	// Trust is who may sign the certificates of Azure's servers, where an endpoint has no roots of its own.
+	Trust struct {
+		// System trusts the system's store. Default true.
+		System bool `yaml:"system"`
+		// Microsoft adds the roots that Microsoft names for DPS and IoT Hub. Default false.
+		Microsoft bool `yaml:"microsoft"`
+		// Roots is a PEM file with further roots.
+		Roots string `yaml:"roots,path" like:"/etc/devid-agent/roots.pem"`
+	} `yaml:"trust"`
 
 	Keys struct {
 		// TPM names the TPM 2.0 by TCTI string. Default device:/dev/tpmrm0, unless PKCS11 is set.
@@ -59,38 +79,27 @@ type Config struct {
 		} `yaml:"pcr"`
 	} `yaml:"keys"`
 
-	// Bootstrap is the credential that the device was born with.
+	// Bootstrap is the certificate that the device was born with, for the ways in that need one.
 	Bootstrap struct {
 		// Certificate is a PEM file: the chain, leaf first.
-		Certificate string `yaml:"certificate,required,path" like:"/etc/devid-agent/bootstrap.pem"`
+		Certificate string `yaml:"certificate,path" like:"/etc/devid-agent/bootstrap.pem"`
 		// Key is a PEM file: PKCS#8, EC, RSA, or TSS2 PRIVATE KEY where the key is in the TPM already. Or it names a key in
 		// the hardware: handle:0x81010001 in the TPM, a pkcs11: URI with object= or id= in the token.
-		Key string `yaml:"key,required,path" like:"/etc/devid-agent/bootstrap.key"`
+		Key string `yaml:"key,path" like:"/etc/devid-agent/bootstrap.key"`
 	} `yaml:"bootstrap"`
 
-	Provisioning struct {
-		DPS struct {
-			// Endpoint is the host name of the service. Default: the room's, global.azure-devices-provisioning.net.
-			Endpoint string `yaml:"endpoint" like:"global.azure-devices-provisioning.net"`
-			// Connect is what to dial instead of Endpoint, port 8883; the name in the certificate stays Endpoint's.
-			Connect string `yaml:"connect" like:"192.0.2.7:8883"`
-			// IDScope of the DPS instance; required unless Hub.Host is set.
-			IDScope string `yaml:"id_scope" like:"0ne00ABCDEF"`
-			// APIVersion on the wire. Default: the room's, 2025-07-01-preview.
-			APIVersion string `yaml:"api_version" like:"2025-07-01-preview"`
-			// CSR asks DPS for an operational certificate for a key in the TPM. Default true. When false, the
-			// bootstrap certificate is the operational one.
-			CSR bool `yaml:"csr"`
-			// Roots is a PEM file with the roots to trust. Default: the system's.
-			Roots string `yaml:"roots,path" like:"/etc/devid-agent/roots.pem"`
-			// Deadline ends one enrollment. Default: the room's, 5m.
-			Deadline time.Duration `yaml:"deadline" min:"10s" max:"1h" like:"5m"`
-		} `yaml:"dps"`
-	} `yaml:"provisioning"`
+	Provisioning provisioningConfig `yaml:"provisioning"`
 
 	Hub struct {
 		// Host is a fixed hub, instead of the one that DPS names. Default "": DPS names it.
 		Host string `yaml:"host" like:"my-hub.azure-devices.net"`
+		// Transport is mqtt (port 8883, the default) or websocket (port 443).
+		Transport string `yaml:"transport" oneof:"mqtt websocket"`
+		// SymmetricKey is a file with the device's key at the hub, in base64: the device then shows tokens and has no
+		// certificate. The weaker choice: that key can be copied.
+		SymmetricKey string `yaml:"symmetric_key,path" like:"credential:device-key"`
+		// TokenLife is how long a token is good for, where the device shows tokens. Default: the room's, 1h.
+		TokenLife time.Duration `yaml:"token_life" min:"10m" max:"24h" like:"1h"`
 		// Connect is what to dial instead of the hub's name, port 8883; the name in the certificate stays the hub's.
 		Connect string `yaml:"connect" like:"192.0.2.8:8883"`
 		// Roots is a PEM file with the roots to trust. Default: the system's.
@@ -129,9 +138,10 @@ type Config struct {
 	} `yaml:"telemetry"`
 
 	Renewal struct {
-		// Issuer of the next certificate: hub ($iothub/credentials) or dps (enroll again). Default hub; "" when
-		// provisioning.dps.csr is false: then a person renews, by putting a newer bootstrap certificate in place.
-		Issuer string `yaml:"issuer" oneof:"hub dps"`
+		// Issuer of the next certificate: hub ($iothub/credentials), dps (enroll again), est, ezca, or hand. Default: hub where
+		// DPS issued the first, else who did that; "" where nobody did: then a person renews, by putting a newer
+		// bootstrap certificate in place.
+		Issuer string `yaml:"issuer" oneof:"hub dps est ezca hand"`
 		// Check is how often to look at the clock, beside the timer. Default: the room's, 1h.
 		Check time.Duration `yaml:"check" min:"1s" max:"24h" like:"1h"`
 	} `yaml:"renewal"`
@@ -158,12 +168,6 @@ const (
 	policySame  = "same"
 )
 
-// Values of Config.Renewal.Issuer.
-const (
-	issuerHub = "hub"
-	issuerDPS = "dps"
-)
-
 // defaultConfig is what an empty file would mean, were nothing required.
 func defaultConfig() *Config {
 	var c Config
@@ -171,10 +175,11 @@ func defaultConfig() *Config {
 	c.Keys.TPM = "device:/dev/tpmrm0"
 	c.Keys.Algorithm = "ecdsa-p256"
 	c.Keys.Policy = policyFresh
+	c.Trust.System = true
 	c.Provisioning.DPS.CSR = true
+	c.Provisioning.EZCA.URL = "https://portal.ezca.io"
 	c.Telemetry.Sensors.Enabled = true
 	c.Telemetry.Ingest.Socket = "/run/devid-agent/ingest.sock"
-	c.Renewal.Issuer = issuerHub
 	c.Status.File = "/run/devid-agent/status.json"
 	c.Log.Format = "text"
 	return &c

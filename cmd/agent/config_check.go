@@ -27,11 +27,11 @@ var (
 
 // check notes the values that are understood and yet cannot be, alone or with one another.
 func (d *decoder) check(c *Config) {
+	c.settle()
 	d.checkDevice(c)
 	d.checkKeys(c)
 	d.checkNames(c)
-	d.checkPlace(c)
-	d.checkRenewal(c)
+	d.checkWays(c)
 	d.checkVersions(c)
 	d.checkTelemetry(c)
 }
@@ -74,6 +74,9 @@ func (d *decoder) checkDevice(c *Config) {
 	d.wrong("device.id", !deviceID.MatchString(c.Device.ID), quote(c.Device.ID)+" is no registration ID",
 		"use 1 to 64 letters, digits and - . _ : and end with a letter, a digit or -")
 	d.wrong("device.state", c.Device.State == "", "empty", "write a directory, as /var/lib/devid-agent")
+	d.wrong("device.module", c.Device.Module != "" && !deviceID.MatchString(c.Device.Module), quote(c.Device.Module)+" is no module ID",
+		"use 1 to 64 letters, digits and - . _ :")
+	d.wrong("device.module", len(c.name()) > 64, "with device.id it is longer than the 64 characters of a common name", "choose a shorter one")
 }
 
 func (d *decoder) checkNames(c *Config) {
@@ -106,23 +109,6 @@ func (d *decoder) checkAddress(field, address string) {
 		quote(address)+" is no HOST:PORT", "write both, as 192.0.2.7:8883 or [2001:db8::7]:8883")
 }
 
-// checkPlace asks for exactly one way to a hub.
-func (d *decoder) checkPlace(c *Config) {
-	const dps, scope = "provisioning.dps", "provisioning.dps.id_scope"
-	fixed := d.sets("hub.host") && c.Hub.Host != ""
-	d.wrong("hub.host", fixed && d.setsAny(dps), "a fixed hub contradicts "+d.line(dps),
-		"keep one: hub.host, or provisioning.dps, which names the hub")
-	if c.Provisioning.DPS.IDScope != "" || fixed || d.bad[scope] || d.bad[dps] || d.bad["provisioning"] || d.bad["hub.host"] || d.bad["hub"] {
-		return
-	}
-	remedy := "add id_scope: 0ne00ABCDEF from the overview of the DPS instance, or set hub.host to a fixed hub"
-	if at, set := d.marks[scope]; set {
-		d.note(at, scope, "empty", remedy)
-		return
-	}
-	d.note(d.nearestMark(dps), scope, "missing", remedy)
-}
-
 // nearestMark is the place of a section, of one around it, or the top of the file.
 func (d *decoder) nearestMark(field string) mark {
 	for {
@@ -137,27 +123,13 @@ func (d *decoder) nearestMark(field string) mark {
 	}
 }
 
-// checkRenewal settles who issues the next certificate.
-func (d *decoder) checkRenewal(c *Config) {
-	const issuer, csr = "renewal.issuer", "provisioning.dps.csr"
-	if !c.Provisioning.DPS.CSR {
-		d.wrong(issuer, c.Renewal.Issuer == issuerHub && d.sets(csr),
-			"contradicts "+d.line(csr)+": the hub renews only certificates that DPS issued", "set csr: true, or remove issuer")
-		d.wrong(issuer, c.Renewal.Issuer == issuerDPS && d.sets(csr),
-			"contradicts "+d.line(csr)+": without csr DPS issues nothing", "set csr: true, or remove issuer")
-		c.Renewal.Issuer = "" // a person renews
-	}
-	d.wrong(issuer, c.Renewal.Issuer == issuerDPS && d.sets("hub.host") && c.Hub.Host != "",
-		"contradicts "+d.line("hub.host")+": with a fixed hub there is no DPS to ask", "write issuer: hub, or provisioning.dps instead of hub.host")
-}
-
 func (d *decoder) checkVersions(c *Config) {
 	const dps, hub, csr = "provisioning.dps.api_version", "hub.api_version", "provisioning.dps.csr"
 	for field, version := range map[string]string{dps: c.Provisioning.DPS.APIVersion, hub: c.Hub.APIVersion} {
 		d.wrong(field, version != "" && !apiVersion.MatchString(version), quote(version)+" is no API version",
 			"write a date, as "+hubWithCSR+", or remove the line")
 	}
-	d.wrong(dps, c.Provisioning.DPS.CSR && !d.bad[csr] && tooOld(c.Provisioning.DPS.APIVersion, dpsWithCSR),
+	d.wrong(dps, c.Provisioning.Issuer == issuerDPS && !d.bad[csr] && tooOld(c.Provisioning.DPS.APIVersion, dpsWithCSR),
 		"too old for certificate requests"+d.because(csr, ", which %s asks for"), "write "+dpsWithCSR+" or newer, or set csr: false")
 	d.wrong(hub, c.Renewal.Issuer == issuerHub && !d.bad["renewal.issuer"] && tooOld(c.Hub.APIVersion, hubWithCSR),
 		"too old for renewal by the hub"+d.because("renewal.issuer", ", which %s asks for"), "write "+hubWithCSR+" or newer, or renewal.issuer: dps")

@@ -31,7 +31,7 @@ func TestMistakeIsNamedWithItsPlaceAndRemedy(t *testing.T) {
 		{"no list", good + "telemetry: {sensors: {sources: load}}", `:5:32: telemetry.sensors.sources: expected a list, got "load"; write sources: [thermal, hwmon]`},
 		{"twice in a list", good + "telemetry: {sensors: {sources: [load, load]}}", `:5:39: telemetry.sensors.sources[1]: "load" is listed twice; keep one of the two`},
 		{"text", good + "hub: {connect: true}", `:5:16: hub.connect: expected text, got true; write text, as 192.0.2.8:8883`},
-		{"section", good + "hub: my-hub", `:5:6: hub: expected a section of keys, got "my-hub"; write keys below it: host, connect, roots, api_version, window, keep_alive, stall`},
+		{"section", good + "hub: my-hub", `:5:6: hub: expected a section of keys, got "my-hub"; write keys below it: host, transport, symmetric_key, token_life, connect, roots, api_version, window, keep_alive, stall`},
 		{"section as list", good + "log: [text]", `:5:6: log: expected a section of keys, got a list; write keys below it: level, format`},
 		{"no value", good + "hub: {stall: }", ":5:14: hub.stall: has no value; write a duration with its unit, as 30s, or remove the line for the default"},
 		{"twice", good + "log: {level: info, level: debug}", ":5:20: log.level: set twice, first on line 5; keep one of the two"},
@@ -95,8 +95,8 @@ func TestWhatIsMissingIsAskedFor(t *testing.T) {
 	want := []string{
 		":1:1: device.id: missing; add it, as id: gateway-0042",
 		":1:1: provisioning.dps.id_scope: missing; add id_scope: 0ne00ABCDEF from the overview of the DPS instance, or set hub.host to a fixed hub",
-		":2:1: bootstrap.certificate: missing; add it, as certificate: /etc/devid-agent/bootstrap.pem",
-		":2:18: bootstrap.key: empty; write the name of a file, as /etc/devid-agent/bootstrap.key",
+		":2:1: bootstrap.certificate: missing; write certificate: /etc/devid-agent/bootstrap.pem",
+		":2:18: bootstrap.key: empty; write key: /etc/devid-agent/bootstrap.key",
 	}
 	if !slices.Equal(got, want) {
 		t.Errorf("got\n  %s\nwant\n  %s", strings.Join(got, "\n  "), strings.Join(want, "\n  "))
@@ -108,7 +108,7 @@ func TestFileThatIsNoConfigurationIsNamedInWords(t *testing.T) {
 		{"empty", "", ": the file says nothing; start from examples/agent.yaml"},
 		{"comments only", "# nothing\n---\n# here\n", ": the file says nothing; start from examples/agent.yaml"},
 		{"two documents", good + "---\nlog: {}\n", ":5:1: a second document begins here; keep one: remove the line '---' before it"},
-		{"a list", "- a\n- b\n", ":1:1: expected a section of keys, got a list; write keys below it: device, keys, bootstrap, provisioning, hub, telemetry, renewal, remote, status, log"},
+		{"a list", "- a\n- b\n", ":1:1: expected a section of keys, got a list; write keys below it: device, network, trust, keys, bootstrap, provisioning, hub, telemetry, renewal, remote, status, log"},
 		{"Latin-1", "device:\n  id: caf\xe9\n", ":2:10: byte 0xe9 is not UTF-8; save the file as UTF-8"},
 		{"UTF-16", "\xff\xfed\x00", ":1:1: the file is UTF-16; save it as UTF-8"},
 		{"control character", "device:\n  id: a\x00b\n", ":2:8: control character U+0000; remove it"},

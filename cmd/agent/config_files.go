@@ -22,14 +22,19 @@ const maxPEM = 4 << 20
 // checkFiles looks at every file that the configuration names. Whether a certificate is in date is not asked here:
 // at boot the clock may be wrong, and an agent that does not start cannot renew.
 func (d *decoder) checkFiles(c *Config) {
-	if !enrolled(c) {
+	if c.Bootstrap.Certificate != "" && !enrolled(c) {
 		chain := d.certificates("bootstrap.certificate", c.Bootstrap.Certificate)
 		public := d.privateKey("bootstrap.key", c.Bootstrap.Key)
 		d.checkPair(chain, public)
 		d.checkSubject(c, chain)
 	}
-	d.certificates("provisioning.dps.roots", c.Provisioning.DPS.Roots)
-	d.certificates("hub.roots", c.Hub.Roots)
+	for field, path := range map[string]string{
+		"provisioning.dps.roots": c.Provisioning.DPS.Roots, "hub.roots": c.Hub.Roots, "trust.roots": c.Trust.Roots,
+		"provisioning.est.roots": c.Provisioning.EST.Roots, "provisioning.est.anchors": c.Provisioning.EST.Anchors,
+		"provisioning.ezca.roots": c.Provisioning.EZCA.Roots, "provisioning.ezca.issuers": c.Provisioning.EZCA.Issuers,
+	} {
+		d.certificates(field, path)
+	}
 	if info, err := os.Stat(c.Device.State); err == nil {
 		d.wrong("device.state", !info.IsDir(), c.Device.State+" is not a directory", "name one, or a path that does not exist yet")
 	}
@@ -39,7 +44,7 @@ func (d *decoder) checkFiles(c *Config) {
 // only as a way back, and a file that is gone must not stop it: check says so.
 func enrolled(c *Config) bool {
 	current, _, err := identity.Look(identityDir(c))
-	return err == nil && current != nil && current.Key != bootstrapKeyName(current.Leaf())
+	return err == nil && current != nil && !ownsBootstrapKey(current)
 }
 
 // certificates reads the PEM file that field names; nil where there is none, or after noting why.
@@ -146,11 +151,11 @@ func (d *decoder) checkPair(chain []*x509.Certificate, public crypto.PublicKey) 
 // (Microsoft Learn, "X.509 certificate attestation"); the hub, which the certificate meets when there is no CSR,
 // compares letter by letter.
 func (d *decoder) checkSubject(c *Config, chain []*x509.Certificate) {
-	if len(chain) == 0 || c.Hub.Host != "" || !d.sets("device.id") {
+	if len(chain) == 0 || c.Hub.Host != "" || c.Provisioning.Issuer == issuerEST || !d.sets("device.id") {
 		return
 	}
 	name := chain[0].Subject.CommonName
-	same := name == c.Device.ID || c.Provisioning.DPS.CSR && strings.EqualFold(name, c.Device.ID)
+	same := name == c.Device.ID || c.Provisioning.Issuer == issuerDPS && strings.EqualFold(name, c.Device.ID)
 	d.wrong("bootstrap.certificate", !same, fmt.Sprintf("the certificate is for %q, and %s is %q", name, d.line("device.id"), c.Device.ID),
 		"write the name of the certificate into device.id, or ask for a certificate for this device")
 }

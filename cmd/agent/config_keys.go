@@ -29,6 +29,7 @@ func (d *decoder) checkKeys(c *Config) {
 	d.checkCredentials(c)
 	d.checkPCR(c)
 	same := c.Keys.Policy == policySame
+	d.wrong("keys.policy", same && c.Bootstrap.Key == "", "the same key for all certificates, and there is no bootstrap.key", "name a key in the hardware as bootstrap.key")
 	d.wrong("keys.policy", same && d.sets("provisioning.dps.csr") && !c.Provisioning.DPS.CSR,
 		"contradicts "+d.line("provisioning.dps.csr")+": the bootstrap certificate is then the operational one anyway", "remove policy")
 	d.wrong("keys.policy", same && d.sets("bootstrap.key") && !d.bad["bootstrap.key"] && !inHardware(c.Bootstrap.Key) && !d.bad["keys.policy"],
@@ -77,7 +78,12 @@ func (d *decoder) checkBootstrapKey(c *Config) {
 
 // checkCredentials looks for the directory that systemd makes for a service with credentials.
 func (d *decoder) checkCredentials(c *Config) {
-	for field, path := range map[string]string{"keys.pin": c.Keys.PIN, "keys.owner_auth": c.Keys.OwnerAuth, "keys.key_auth": c.Keys.KeyAuth} {
+	for field, path := range map[string]string{
+		"keys.pin": c.Keys.PIN, "keys.owner_auth": c.Keys.OwnerAuth, "keys.key_auth": c.Keys.KeyAuth,
+		"network.proxy_password": c.Network.ProxyPassword, "hub.symmetric_key": c.Hub.SymmetricKey,
+		"provisioning.dps.symmetric_key": c.Provisioning.DPS.SymmetricKey, "provisioning.dps.group_key": c.Provisioning.DPS.GroupKey,
+		"provisioning.est.password_file": c.Provisioning.EST.PasswordFile, "provisioning.ezca.token_file": c.Provisioning.EZCA.TokenFile,
+	} {
 		name, secret := strings.CutPrefix(path, credentialPrefix)
 		d.wrong(field, secret && os.Getenv("CREDENTIALS_DIRECTORY") == "", "there are no credentials: systemd hands them to the service only",
 			fmt.Sprintf("run this as the service does: systemd-run --pty -p LoadCredential=%s:FILE devid-agent …", name))

@@ -122,6 +122,7 @@ func TestExampleLoadsAndItsDefaultsAreTheDefaults(t *testing.T) {
 	want := defaultConfig()
 	want.Device.ID, want.Provisioning.DPS.IDScope = "gateway-0042", "0ne00ABCDEF"
 	want.Bootstrap.Certificate, want.Bootstrap.Key = filepath.Join(dir, "bootstrap.pem"), filepath.Join(dir, "bootstrap.key")
+	want.settle()
 	if !reflect.DeepEqual(asItIs, want) {
 		t.Errorf("as it is:\n%+v\nwant\n%+v", asItIs, want)
 	}
@@ -198,6 +199,7 @@ log: {level: debug, format: json}
 	want.Renewal.Issuer, want.Renewal.Check = issuerDPS, 2*time.Second
 	want.Status.File = filepath.Join(dir, "status.json")
 	want.Log.Level, want.Log.Format = slog.LevelDebug, "json"
+	want.settle()
 	if !reflect.DeepEqual(c, want) {
 		t.Errorf("got\n%+v\nwant\n%+v", c, want)
 	}

@@ -159,3 +159,45 @@ func TestATPMThatWasClearedOverNightIsSeenAtBoot(t *testing.T) {
 		t.Errorf("generation %d", d.generation())
 	}
 }
+
+func TestEveryIssuerCertifiesTheKeysOfATokenToo(t *testing.T) {
+	for name, way := range map[string]struct {
+		keys    string
+		prepare func(d *desk)
+	}{
+		"DPS by a shared key": {"", func(d *desk) {
+			d.cloud.Enroll(sim.Enrollment{Registration: gatewayID, SymmetricKey: d.sharedKey("key", "own")})
+			d.append(d.dps("https", ", attestation: symmetric, symmetric_key: key") + d.hub("websocket"))
+		}},
+		"EST": {"", func(d *desk) {
+			d.cloud.ESTUser("line-1", "s3cret")
+			d.cloud.CreateDevice(gatewayID, sim.Auth{CA: d.cloud.ESTRoots()[0]})
+			d.put("password", "s3cret")
+			d.append("provisioning: {" + d.est(", username: line-1, password_file: password") + "}\n" + d.fixed(""))
+		}},
+		"EZCA": {", algorithm: rsa-2048", func(d *desk) {
+			d.cloud.CreateDevice(gatewayID, sim.Auth{CA: d.cloud.EZCARoots()[0]})
+			d.append("provisioning: {" + d.ezca("") + "}\n" + d.fixed(""))
+		}},
+		"a person": {"", func(d *desk) {
+			d.cloud.CreateDevice(gatewayID, sim.Auth{CA: d.cloud.FactoryCA()})
+			d.append("provisioning: {issuer: hand}\n" + d.fixed(""))
+			_, request, _ := d.command("csr")
+			d.put("chain.pem", d.sign(request))
+			if code, _, errOut := d.command("import", filepath.Join(d.dir, "chain.pem")); code != 0 {
+				d.t.Fatal(errOut)
+			}
+		}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			d := newDesk(t, sim.Temper{}, "")
+			d.withoutBootstrap()
+			d.onToken(hsmtest.Start(t), way.keys)
+			way.prepare(d)
+			d.streams()
+			if got := d.credential(); got != "certificate" {
+				t.Errorf("the device shows a %s", got)
+			}
+		})
+	}
+}

@@ -177,3 +177,8 @@ func bootstrapKeyName(leaf *x509.Certificate) string {
 	sum := sha256.Sum256(leaf.RawSubjectPublicKeyInfo)
 	return "bootstrap-" + hex.EncodeToString(sum[:4])
 }
+
+// ownsBootstrapKey reports whether the identity lives by the bootstrap key.
+func ownsBootstrapKey(id *identity.Identity) bool {
+	return id.Certified() && id.Key == bootstrapKeyName(id.Leaf())
+}

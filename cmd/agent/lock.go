@@ -25,6 +25,9 @@ func lockState(dir string) (*os.File, error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, durable.Label("make state directory", dir, err)
 	}
+	if err := ownState(dir); err != nil {
+		return nil, err
+	}
 	path := filepath.Join(dir, lockFile)
 	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600)
 	if err != nil {

@@ -68,8 +68,7 @@ func (o outcome) print(opt options, out io.Writer, done string) error {
 		return printJSON(out, o)
 	}
 	id := o.Identity
-	_, err := fmt.Fprintf(out, "%s: %s at %s, generation %d, certificate %s until %s\n",
-		done, id.DeviceID, id.Hub, id.Generation, id.Serial, id.NotAfter.Local().Format(time.DateTime))
+	_, err := fmt.Fprintf(out, "%s: %s at %s, generation %d, %s\n", done, id.DeviceID, id.Hub, id.Generation, id.credential(time.Local))
 	return err
 }
 

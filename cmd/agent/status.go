@@ -34,13 +34,13 @@ type status struct {
 }
 
 type identityStatus struct {
-	DeviceID   string    `json:"device_id"`
-	Hub        string    `json:"hub"`
-	Generation uint64    `json:"generation"`
-	Key        string    `json:"key"`
-	Serial     string    `json:"serial"`
-	NotBefore  time.Time `json:"not_before"`
-	NotAfter   time.Time `json:"not_after"`
+	DeviceID   string     `json:"device_id"` // behind a slash the module, where it is one's
+	Hub        string     `json:"hub"`
+	Generation uint64     `json:"generation"`
+	Key        string     `json:"key,omitempty"`    // without a certificate, which a device that shows tokens does not have,
+	Serial     string     `json:"serial,omitempty"` // all these are absent
+	NotBefore  *time.Time `json:"not_before,omitempty"`
+	NotAfter   *time.Time `json:"not_after,omitempty"`
 }
 
 type hubStatus struct {
@@ -91,8 +91,15 @@ func (s *status) line() string {
 	case s.Identity == nil:
 		return fmt.Sprintf("not enrolled yet, %d readings wait", s.Spool.Depth)
 	}
-	return fmt.Sprintf("%s as %s generation %d, %d readings wait, certificate until %s",
-		s.Hub.State, s.Identity.DeviceID, s.Identity.Generation, s.Spool.Depth, s.Identity.NotAfter.UTC().Format(time.RFC3339))
+	return fmt.Sprintf("%s as %s generation %d, %d readings wait, %s", s.Hub.State, s.Identity.DeviceID, s.Identity.Generation, s.Spool.Depth, s.Identity.credential(time.UTC))
+}
+
+// credential is what the identity shows to the hub, in words, with times in that zone.
+func (s *identityStatus) credential(zone *time.Location) string {
+	if s.NotAfter == nil {
+		return "tokens of a shared key"
+	}
+	return "certificate " + s.Serial + " until " + s.NotAfter.In(zone).Format(time.RFC3339)
 }
 
 // stale is how old a status may be before nobody seems to be writing it any more.
@@ -143,8 +150,8 @@ func (s *status) print(out io.Writer) {
 		row("hub", "%s since %s", s.Hub.State, s.Hub.Since.Local().Format(time.DateTime))
 	}
 	if id := s.Identity; id != nil {
-		row("identity", "%s at %s, generation %d, key %s", id.DeviceID, id.Hub, id.Generation, id.Key)
-		row("certificate", "%s, until %s", id.Serial, id.NotAfter.Local().Format(time.DateTime))
+		row("identity", "%s at %s, generation %d", id.DeviceID, id.Hub, id.Generation)
+		row("credential", "%s", id.credential(time.Local))
 	} else {
 		row("identity", "none yet")
 	}

@@ -6,9 +6,12 @@ package house
 // Test files may import more: what they stand on is a simulator, a software TPM, a suite.
 var Rooms = map[string][]string{
 	// roof
-	"cmd/agent": {"fault", "keys", "internal/durable", "tpm", "hsm", "attest", "identity", "provisioning", "provisioning/dps", "renew",
+	"cmd/agent": {"fault", "keys", "internal/durable", "internal/proxy", "internal/sas", "tpm", "hsm", "attest", "identity", "provisioning",
+		"provisioning/dps", "provisioning/est", "provisioning/ezca", "provisioning/hand", "renew",
 		"telemetry", "telemetry/spool", "telemetry/iothub", "telemetry/sensors", "telemetry/ingest"},
 	"cmd/pkcs11":    {"hsm/module"},
+	"cmd/service":   {"packaging/boot"},
+	"cmd/station":   {"station", "internal/durable", "internal/mtls", "internal/proxy", "internal/web", "fault"},
 	"cmd/cloudsim":  {"sim"},
 	"examples/demo": {"sim"},
 
@@ -16,8 +19,11 @@ var Rooms = map[string][]string{
 	"renew": {"provisioning", "identity", "fault"},
 
 	// floor 3
-	"provisioning/dps":  {"provisioning", "identity", "internal/mqtt", "fault"},
-	"provisioning/est":  {"provisioning", "internal/mtls", "fault"},
+	"provisioning/dps":  {"provisioning", "identity", "internal/mqtt", "internal/web", "internal/mtls", "internal/sas", "fault"},
+	"provisioning/est":  {"provisioning", "internal/web", "internal/mtls", "fault"},
+	"provisioning/ezca": {"provisioning", "identity", "internal/web", "internal/mtls", "fault"},
+	"provisioning/hand": {"provisioning", "identity", "internal/durable", "fault"},
+	"station":           {"tpm", "hsm", "keys", "internal/durable", "internal/web", "internal/sas", "fault"},
 	"telemetry/iothub":  {"telemetry", "telemetry/spool", "identity", "internal/mqtt", "fault"},
 	"telemetry/sensors": {"telemetry", "telemetry/spool", "fault"},
 	"telemetry/ingest":  {"telemetry", "telemetry/spool", "fault"},
@@ -41,7 +47,15 @@ var Rooms = map[string][]string{
 	"internal/durable": {"fault"},
 	"internal/mtls":    {"fault"},
 	"internal/mqtt":    {"internal/mtls", "fault"},
+	"internal/web":     {"internal/mtls", "fault"},
+	"internal/proxy":   {"internal/mtls", "fault"},
+	"internal/sas":     {},
 	"internal/house":   {},
+
+	// beside the house: what is shipped around the programs, and how
+	"packaging/boot":   {},
+	"packaging/ledger": {},
+	"packaging/sbom":   {},
 
 	// beside the house: for tests only
 	"keys/keystest": {"keys"},
@@ -59,6 +73,9 @@ var Outside = map[string][]string{
 	"github.com/miekg/pkcs11":             {"hsm/module"}, // the types of crypto11's own door
 	"github.com/eclipse/paho.mqtt.golang": {"internal/mqtt"},
 	"go.yaml.in/yaml/v3":                  {"cmd/agent"},
+	"github.com/gorilla/websocket":        {"internal/mqtt", "sim"},
+	"github.com/kardianos/service":        {"cmd/service"},
+	"github.com/Azure/azure-sdk-for-go":   {"station"},
 	"golang.org/x/sync":                   {"cmd/agent"},
-	"golang.org/x/sys":                    {"cmd/agent", "tpm", "tpm/tpmtest", "hsm", "hsm/module", "hsm/hsmtest", "telemetry/spool", "telemetry/sensors", "telemetry/ingest"},
+	"golang.org/x/sys":                    {"cmd/agent", "tpm", "tpm/tpmtest", "hsm", "hsm/wire", "hsm/module", "hsm/hsmtest", "telemetry/spool", "telemetry/sensors", "telemetry/ingest"},
 }

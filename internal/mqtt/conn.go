@@ -1,5 +1,5 @@
-// Package mqtt is one MQTT 3.1.1 connection over paho: TLS with an identity, publish until acknowledged, granted
-// QoS checked.
+// Package mqtt is one MQTT 3.1.1 connection over paho: TLS with an identity, bare or in a WebSocket, publish until
+// acknowledged, granted QoS checked.
 //
 // A Conn is one session. It never reconnects and keeps nothing for a next one: what was not acknowledged when it
 // ends was not acknowledged, and the caller's own queue is the only truth.
@@ -25,11 +25,14 @@ var (
 	ErrClosed = errors.New("mqtt session closed")
 )
 
-// Options is where to connect, and as whom. Host, ClientID and Certificate are needed, the rest has defaults.
+// Options is where to connect, and as whom. Host, ClientID and one of Certificate and Password are needed, the rest has
+// defaults.
 type Options struct {
 	Host               string          // name in the server's certificate, and in SNI
 	Address            string          // host:port to dial; "" = Host, port 8883
-	ClientID, Username string          // as the server wants them; there is no password
+	ClientID, Username string          // as the server wants them
+	Password           string          // "" = none; a token where there is no certificate
+	WebSocket          bool            // MQTT over WebSocket, port 443
 	Certificate        tls.Certificate // presented whatever the server says it would like to see
 	Roots              *x509.CertPool  // who may sign the server's certificate; nil = the system's
 	KeepAlive          time.Duration   // default 1 min
@@ -82,7 +85,7 @@ func Dial(ctx context.Context, o Options) (*Conn, error) {
 
 func (o Options) filled() Options {
 	if o.Address == "" {
-		o.Address = net.JoinHostPort(o.Host, "8883")
+		o.Address = net.JoinHostPort(o.Host, o.port())
 	}
 	if o.KeepAlive == 0 {
 		o.KeepAlive = time.Minute
@@ -94,6 +97,13 @@ func (o Options) filled() Options {
 		o.Receive = func(string, []byte) {}
 	}
 	return o
+}
+
+func (o Options) port() string {
+	if o.WebSocket {
+		return "443"
+	}
+	return "8883"
 }
 
 func (o Options) connect(ctx context.Context) (*Conn, error) {
@@ -134,6 +144,7 @@ func (o Options) paho(c *Conn) *paho.ClientOptions {
 	p.SetProtocolVersion(4) // without it a refusal is followed by a second try in MQTT 3.1
 	p.SetClientID(o.ClientID)
 	p.SetUsername(o.Username)
+	p.SetPassword(o.Password)
 	p.SetCleanSession(!o.Persistent)
 	p.SetAutoReconnect(false)
 	p.SetConnectRetry(false)

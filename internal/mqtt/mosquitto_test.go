@@ -1,12 +1,14 @@
 package mqtt
 
 import (
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -14,8 +16,14 @@ import (
 	"github.com/devid-agent/devid-agent/fault"
 )
 
+// byCertificate lets a device in as who its certificate says.
+const byCertificate = "require_certificate true\nuse_identity_as_username true\n"
+
 // mosquitto starts Debian's broker with mutual TLS: a device is who its certificate says, and may use its own topics.
-func mosquitto(t *testing.T, ca *authority) (address string) {
+func mosquitto(t *testing.T, ca *authority) (address string) { return admitting(t, ca, byCertificate) }
+
+// admitting starts Debian's broker with these lines about who is let in, and how.
+func admitting(t *testing.T, ca *authority, admission string) (address string) {
 	t.Helper()
 	program, err := exec.LookPath("mosquitto")
 	if err != nil {
@@ -35,16 +43,16 @@ func mosquitto(t *testing.T, ca *authority) (address string) {
 	address = l.Addr().String()
 	l.Close()
 	_, port, _ := net.SplitHostPort(address)
-	config := fmt.Sprintf(`listener %s 127.0.0.1
+	// Mosquitto 2.0.11 does not start with a listener for WebSocket alone.
+	config := fmt.Sprintf(`listener 0 %s
+listener %s 127.0.0.1
 cafile %s
 certfile %s
 keyfile %s
-require_certificate true
-use_identity_as_username true
-allow_anonymous false
+%sallow_anonymous false
 acl_file %s
 persistence false
-`, port, file("chain.pem"), file("server.pem"), file("server.key"), file("acl"))
+`, file("socket"), port, file("chain.pem"), file("server.pem"), file("server.key"), admission, file("acl"))
 	if os.Geteuid() == 0 {
 		config += "user root\n"
 	}
@@ -151,5 +159,40 @@ func TestMosquittoEndsTheOlderOfTwoSessions(t *testing.T) {
 	<-first.Done()
 	if err := second.Publish("dev/dev1/x", []byte("1")).Wait(t.Context()); err != nil {
 		t.Error(err)
+	}
+}
+
+func TestMosquittoTakesMQTTInAWebSocket(t *testing.T) {
+	ca := newAuthority(t, "ca")
+	passwords := filepath.Join(t.TempDir(), "passwords")
+	if out, err := exec.Command("mosquitto_passwd", "-b", "-c", passwords, "dev1", "s3cret").CombinedOutput(); err != nil {
+		t.Skipf("install mosquitto: %v %s", err, out)
+	}
+	both := Options{Host: "localhost", Roots: ca.pool(), ClientID: "dev1", Username: "dev1", WebSocket: true}
+	for name, s := range map[string]struct {
+		admission string
+		show      func(o *Options)
+	}{
+		"certificate": {byCertificate, func(o *Options) { o.Certificate = ca.issue(t, "dev1", time.Now().Add(-time.Hour)) }},
+		"password":    {"password_file " + passwords + "\n", func(o *Options) { o.Password = "s3cret" }},
+	} {
+		o := both
+		o.Address = admitting(t, ca, "protocol websockets\n"+s.admission)
+		s.show(&o)
+		got := make(chan string, 1)
+		o.Receive = func(_ string, payload []byte) { got <- string(payload) }
+		c := eventually(t, o)
+		if err := c.Subscribe(t.Context(), "dev/dev1/#"); err != nil {
+			t.Fatalf("%s: %v", name, err)
+		}
+		body := strings.Repeat("x", 100<<10)
+		if err := c.Publish("dev/dev1/x", []byte(body)).Wait(t.Context()); err != nil || <-got != body {
+			t.Errorf("%s: %v", name, err)
+		}
+		c.Close()
+		o.Certificate, o.Password = tls.Certificate{}, "wrong"
+		if _, err := Dial(t.Context(), o); fault.Of(err) != fault.Permanent {
+			t.Errorf("without %s: %v: %v", name, fault.Of(err), err)
+		}
 	}
 }

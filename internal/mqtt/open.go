@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto"
 	"crypto/tls"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -12,7 +13,7 @@ import (
 	"github.com/devid-agent/devid-agent/internal/mtls"
 )
 
-// open dials and completes TLS.
+// open dials and completes TLS, and the WebSocket in it where one is wanted.
 func (o Options) open(ctx context.Context) (*wire, error) {
 	dial := o.Dial
 	if dial == nil {
@@ -32,26 +33,33 @@ func (o Options) open(ctx context.Context) (*wire, error) {
 		}
 		return nil, refusal(0, err)
 	}
-	return newWire(raw, secure), nil
+	if !o.WebSocket {
+		return newWire(raw, secure), nil
+	}
+	stop := context.AfterFunc(ctx, func() { raw.Close() })
+	socket, err := o.upgrade(ctx, secure)
+	if !stop() || err != nil {
+		raw.Close()
+		return nil, refusal(0, errors.Join(err, ctx.Err()))
+	}
+	return newWire(raw, socket), nil
 }
 
 // config is TLS as the hub wants it. The certificate is presented whatever list of authorities the server sends:
 // crypto/tls would silently present none when the list does not name ours.
 func (o Options) config(signer *witness) *tls.Config {
+	config := &tls.Config{ServerName: o.Host, RootCAs: o.Roots, MinVersion: tls.VersionTLS12}
 	mine := o.Certificate
+	if len(mine.Certificate) == 0 {
+		return config
+	}
 	if key, ok := o.Certificate.PrivateKey.(crypto.Signer); ok {
 		signer.Signer = key
 		mine.PrivateKey = signer
 	}
-	return &tls.Config{
-		ServerName: o.Host,
-		RootCAs:    o.Roots,
-		MinVersion: tls.VersionTLS12,
-		MaxVersion: mtls.Newest(mine),
-		GetClientCertificate: func(*tls.CertificateRequestInfo) (*tls.Certificate, error) {
-			return &mine, nil
-		},
-	}
+	config.MaxVersion = mtls.Newest(mine)
+	config.GetClientCertificate = func(*tls.CertificateRequestInfo) (*tls.Certificate, error) { return &mine, nil }
+	return config
 }
 
 // witness remembers why the hardware did not sign: crypto/tls passes on the text of that error only, and the label

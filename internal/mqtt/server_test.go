@@ -165,8 +165,9 @@ func newWorld(t testing.TB, serve func(p *peer)) *world {
 		here, there := net.Pipe()
 		go func() {
 			defer there.Close()
-			secure := tls.Server(there, w.server)
-			serve(&peer{secure, bufio.NewReader(secure)})
+			if secure := w.accept(tls.Server(there, w.server)); secure != nil {
+				serve(&peer{secure, bufio.NewReader(secure)})
+			}
 		}()
 		return here, nil
 	}

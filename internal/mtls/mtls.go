@@ -3,11 +3,13 @@
 package mtls
 
 import (
+	"bytes"
 	"crypto/tls"
 	"crypto/x509"
 	"errors"
 	"fmt"
 	"net"
+	"strings"
 	"time"
 
 	"github.com/devid-agent/devid-agent/fault"
@@ -62,17 +64,29 @@ func Alerted(err error, alert tls.AlertError) bool {
 // Settings are the names of what a person can set: where the server is, and which roots to trust.
 type Settings struct{ Host, Roots string }
 
-// Distrust says who can do something where err is that we do not trust the server's certificate, and ok that it is. A
-// clock that is behind is the most frequent reason on a device without a battery, and time synchronisation will heal it.
+// versionTooOld is how crypto/tls says that the server answered with an old version, in an error without a type.
+const versionTooOld = "server selected unsupported protocol version"
+
+const protocolVersion tls.AlertError = 70
+
+// Distrust says who can do something where err is that TLS did not come about because of what the server is or shows,
+// and ok that it is. A clock that is behind is the most frequent reason on a device without a battery, and time
+// synchronisation will heal it.
 func Distrust(err error, now time.Time, s Settings) (labelled error, ok bool) {
-	untrusted, ok := errors.AsType[*tls.CertificateVerificationError](err)
-	if !ok {
-		return nil, false
+	if untrusted, ok := errors.AsType[*tls.CertificateVerificationError](err); ok {
+		return distrust(err, untrusted.UnverifiedCertificates, now, s), true
 	}
-	return distrust(err, untrusted.UnverifiedCertificates[0], now, s), true
+	if _, plain := errors.AsType[tls.RecordHeaderError](err); plain {
+		return fault.AskOperator(fmt.Errorf("the server does not speak TLS: %w", err), "check host and port: "+s.Host), true
+	}
+	if err != nil && (Alerted(err, protocolVersion) || strings.Contains(err.Error(), versionTooOld)) {
+		return fault.AskOperator(err, "the server offers no TLS from 1.2 on: it has to be brought up to date (RFC 8996)"), true
+	}
+	return nil, false
 }
 
-func distrust(err error, server *x509.Certificate, now time.Time, s Settings) error {
+func distrust(err error, chain []*x509.Certificate, now time.Time, s Settings) error {
+	server := chain[0]
 	wrongName, mismatch := errors.AsType[x509.HostnameError](err)
 	switch {
 	case now.Before(server.NotBefore):
@@ -85,6 +99,9 @@ func distrust(err error, server *x509.Certificate, now time.Time, s Settings) er
 		return fault.AskOperator(err, fmt.Sprintf("%s names %s, the server's certificate is for %v: correct the name, or see who answers there",
 			s.Host, wrongName.Host, server.DNSNames))
 	}
-	return fault.AskOperator(err, "put the root of the server's certificate into "+s.Roots+", and check that nobody "+
-		"intercepts TLS between the device and the server")
+	hint := "put the root of the server's certificate into " + s.Roots + ", and check that nobody intercepts TLS between the device and the server"
+	if len(chain) == 1 && !bytes.Equal(server.RawIssuer, server.RawSubject) {
+		hint += fmt.Sprintf("; the server sends its certificate without the intermediate %q: if that is no root, the server's owner must add it", server.Issuer)
+	}
+	return fault.AskOperator(err, hint)
 }

@@ -1,10 +1,7 @@
 package dps
 
 import (
-	"crypto/x509"
-	"encoding/base64"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"net/http"
 	"strconv"
@@ -55,40 +52,23 @@ type operation struct {
 
 // state is what the service knows of a registration.
 type state struct {
-	RegistrationID         string   `json:"registrationId"`
-	AssignedHub            string   `json:"assignedHub"`
-	DeviceID               string   `json:"deviceId"`
-	Substatus              string   `json:"substatus"`
-	ErrorCode              int      `json:"errorCode"`
-	ErrorMessage           string   `json:"errorMessage"`
-	ConnectionProfile      string   `json:"connectionProfile"`
-	IssuedCertificateChain []string `json:"issuedCertificateChain"`
+	RegistrationID          string   `json:"registrationId"`
+	AssignedHub             string   `json:"assignedHub"`
+	DeviceID                string   `json:"deviceId"`
+	Substatus               string   `json:"substatus"`
+	ErrorCode               int      `json:"errorCode"`
+	ErrorMessage            string   `json:"errorMessage"`
+	ConnectionProfile       string   `json:"connectionProfile"`
+	IssuedCertificateChain  []string `json:"issuedCertificateChain"`
+	IssuedClientCertificate string   `json:"issuedClientCertificate"`
+	TrustBundle             *bundle  `json:"trustBundle"`
+	TPM                     struct {
+		AuthenticationKey string `json:"authenticationKey"`
+	} `json:"tpm"`
 }
 
 func (s state) assignment() identity.Assignment {
 	return identity.Assignment{DeviceID: s.DeviceID, Hub: s.AssignedHub}
-}
-
-// chain reads the issued chain: base64 of DER, leaf first.
-func (s state) chain() ([]*x509.Certificate, error) {
-	if len(s.IssuedCertificateChain) == 0 {
-		return nil, fault.As(fault.Permanent, fault.AskOperator(errors.New("a certificate was asked for and the service issued none"),
-			"give the enrollment a certificate policy (credentialPolicyName), or set provisioning.dps.csr to false where "+
-				"the bootstrap certificate is the operational one"))
-	}
-	chain := make([]*x509.Certificate, 0, len(s.IssuedCertificateChain))
-	for i, text := range s.IssuedCertificateChain {
-		der, err := base64.StdEncoding.DecodeString(text)
-		if err != nil {
-			return nil, fault.As(fault.Permanent, fmt.Errorf("read issued certificate %d: %w", i+1, err))
-		}
-		cert, err := x509.ParseCertificate(der)
-		if err != nil {
-			return nil, fault.As(fault.Permanent, fmt.Errorf("read issued certificate %d: %w", i+1, err))
-		}
-		chain = append(chain, cert)
-	}
-	return chain, nil
 }
 
 // operation reads the body. One that cannot be read is the same at the next try.

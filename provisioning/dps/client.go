@@ -1,8 +1,8 @@
-// Package dps enrolls at Azure's Device Provisioning Service over MQTT 3.1.1: with a certificate request, whose
-// certificate comes back with the assignment, or with a certificate that the device has already.
+// Package dps enrolls at Azure's Device Provisioning Service: by certificate, shared key or TPM, over MQTT, WebSocket or
+// HTTPS, with a certificate request, whose certificate comes back with the assignment, or without one.
 //
-// Names and rules are those of "Communicate with DPS using the MQTT protocol" (Microsoft Learn) and of the service's
-// published API, 2025-07-01-preview.
+// Names and rules are those of "Communicate with DPS using the MQTT protocol" and "Symmetric key attestation" (Microsoft
+// Learn) and of the service's published device API.
 package dps
 
 import (
@@ -10,13 +10,11 @@ import (
 	"crypto"
 	"crypto/tls"
 	"crypto/x509"
-	"encoding/base64"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
 	"net"
-	"net/url"
 	"strings"
 	"time"
 
@@ -25,21 +23,35 @@ import (
 	"github.com/devid-agent/devid-agent/provisioning"
 )
 
-// Config is where to enroll. IDScope is needed, and Bootstrap for Enroll.
+// Config is where to enroll, and as whom. IDScope is needed, and exactly one of Bootstrap, SharedKey and TPM for Enroll
+// and Place.
 type Config struct {
 	Endpoint   string         // default global.azure-devices-provisioning.net
-	Connect    string         // host:port to dial; "" = Endpoint, port 8883. TLS keeps the name Endpoint
+	Connect    string         // host:port to dial; "" = Endpoint, port 8883 for MQTT, else 443. TLS keeps the name Endpoint
 	IDScope    string         // of the service instance, 0ne…
-	APIVersion string         // default 2025-07-01-preview, the first with certificate requests
+	APIVersion string         // default 2025-07-01-preview, the first with certificate requests in DER
 	Roots      *x509.CertPool // nil = the system's
-	// Bootstrap returns the certificate that an Enroll authenticates with.
+	// RegistrationID is what the enrollment is for; "" = the device ID. With a certificate it is its common name.
+	RegistrationID string
+	Transport      string // MQTT, WebSocket or HTTPS; default MQTT, and HTTPS for a TPM, which nothing else can carry
+
+	// Bootstrap returns the certificate to authenticate with, and all intermediates of its chain.
 	Bootstrap func(ctx context.Context) (tls.Certificate, error)
+	// SharedKey returns the device's own key, not in base64. That of a device in a group comes from sas.DeriveKey.
+	SharedKey func(ctx context.Context) ([]byte, error)
+	KeySource string // what to look at when the key is wrong, for hints; default provisioning.dps.symmetric_key
+	// TPM answers the service's challenge, and keeps the keys that come with it.
+	TPM TPM
+
 	// Request makes the certificate request (DER) for a key; nil = provisioning.SigningRequest.
-	Request   func(ctx context.Context, commonName string, key crypto.Signer) ([]byte, error)
-	Payload   json.RawMessage // a JSON object for custom allocation; nil = none
-	UserAgent string          // told to the service as ClientVersion
-	Deadline  time.Duration   // for one enrollment; default 5 min
-	Log       *slog.Logger    // nil = silent
+	Request func(ctx context.Context, commonName string, key crypto.Signer) ([]byte, error)
+	// TrustBundle is told the certificates that the service wants the device to trust; nil = nobody wants to know. Only
+	// the API of 2021-11-01-preview has them.
+	TrustBundle func([]*x509.Certificate)
+	Payload     json.RawMessage // a JSON object for custom allocation; nil = none
+	UserAgent   string          // told to the service as ClientVersion
+	Deadline    time.Duration   // for one enrollment; default 5 min
+	Log         *slog.Logger    // nil = silent
 	// Dial opens the transport under TLS; nil = TCP.
 	Dial func(ctx context.Context, network, address string) (net.Conn, error)
 }
@@ -60,6 +72,15 @@ func New(c Config) *Client {
 	if c.APIVersion == "" {
 		c.APIVersion = "2025-07-01-preview"
 	}
+	if c.Transport == "" {
+		c.Transport = MQTT
+		if c.TPM != nil {
+			c.Transport = HTTPS
+		}
+	}
+	if c.KeySource == "" {
+		c.KeySource = "provisioning.dps.symmetric_key"
+	}
 	if c.Deadline <= 0 {
 		c.Deadline = 5 * time.Minute
 	}
@@ -72,47 +93,104 @@ func New(c Config) *Client {
 	return &Client{c}
 }
 
-// Enroll registers the device with the bootstrap certificate and a certificate request for r.Key. The chain of the
-// grant is the one that the service has issued for it.
+// Enroll registers the device with a certificate request for r.Key. The chain of the grant is the one that the service
+// has issued for it. Without a key it is Place.
 func (c *Client) Enroll(ctx context.Context, r provisioning.Request) (identity.Grant, error) {
-	bootstrap, err := c.config.Bootstrap(ctx)
-	if err != nil {
-		return identity.Grant{}, fmt.Errorf("dps: bootstrap certificate: %w", err)
+	if r.Key == nil {
+		a, err := c.Place(ctx, r.DeviceID)
+		return identity.Grant{Assignment: a}, err
 	}
-	name, err := commonName(bootstrap)
-	if err != nil {
-		return identity.Grant{}, fmt.Errorf("dps: bootstrap certificate: %w", err)
-	}
-	if !strings.EqualFold(name, r.DeviceID) {
-		err := fmt.Errorf("dps: the bootstrap certificate is for %q, the device is %q", name, r.DeviceID)
-		return identity.Grant{}, fault.AskOperator(err, "set device.id to the common name of the bootstrap certificate, or install the right one")
-	}
-	csr, err := c.config.Request(ctx, r.DeviceID, r.Key)
-	if err != nil {
-		return identity.Grant{}, fmt.Errorf("dps: %w", err)
-	}
-	state, err := c.register(ctx, r.DeviceID, bootstrap, csr)
+	grant, err := c.enroll(ctx, r)
 	if err != nil {
 		return identity.Grant{}, fmt.Errorf("dps: enroll %s: %w", r.DeviceID, err)
 	}
-	chain, err := state.chain()
-	if err != nil {
-		return identity.Grant{}, fmt.Errorf("dps: enroll %s: %w", r.DeviceID, err)
+	return grant, nil
+}
+
+func (c *Client) enroll(ctx context.Context, r provisioning.Request) (identity.Grant, error) {
+	speech := c.speech()
+	if speech.csr == nil {
+		return identity.Grant{}, fault.AskOperator(fmt.Errorf("API version %s carries no certificate request", c.config.APIVersion),
+			"set provisioning.dps.api_version to "+newest().version+", or provisioning.dps.csr to false")
 	}
+	registration, err := c.begin(ctx, r.DeviceID)
+	if err != nil {
+		return identity.Grant{}, err
+	}
+	registration.speech = speech
+	if registration.csr, err = c.config.Request(ctx, registration.id, r.Key); err != nil {
+		return identity.Grant{}, err
+	}
+	state, err := registration.run(ctx)
+	if err != nil {
+		return identity.Grant{}, err
+	}
+	chain, err := speech.chain(state)
+	if err != nil {
+		return identity.Grant{}, err
+	}
+	c.tellTrust(state)
 	return identity.Grant{Assignment: state.assignment(), Chain: chain}, nil
+}
+
+// Place registers the device without a certificate request, for one that shows tokens to its hub. After attestation by
+// TPM the key for them is in the TPM, under the name HubKey.
+func (c *Client) Place(ctx context.Context, deviceID string) (identity.Assignment, error) {
+	registration, err := c.begin(ctx, deviceID)
+	if err != nil {
+		return identity.Assignment{}, fmt.Errorf("dps: register %s: %w", deviceID, err)
+	}
+	state, err := registration.run(ctx)
+	if err == nil {
+		err = registration.proof.settle(ctx, state)
+	}
+	if err != nil {
+		return identity.Assignment{}, fmt.Errorf("dps: register %s: %w", deviceID, err)
+	}
+	c.tellTrust(state)
+	return state.assignment(), nil
 }
 
 // Assign registers the device that cert belongs to, with cert.
 func (c *Client) Assign(ctx context.Context, cert tls.Certificate) (identity.Assignment, error) {
-	name, err := commonName(cert)
+	state, err := c.assign(ctx, cert)
 	if err != nil {
-		return identity.Assignment{}, fmt.Errorf("dps: %w", err)
-	}
-	state, err := c.register(ctx, name, cert, nil)
-	if err != nil {
-		return identity.Assignment{}, fmt.Errorf("dps: register %s: %w", name, err)
+		return identity.Assignment{}, fmt.Errorf("dps: register by certificate: %w", err)
 	}
 	return state.assignment(), nil
+}
+
+func (c *Client) assign(ctx context.Context, cert tls.Certificate) (state, error) {
+	name, err := commonName(cert)
+	if err != nil {
+		return state{}, err
+	}
+	if want := c.config.RegistrationID; want != "" && !strings.EqualFold(name, want) {
+		return state{}, misnamed(name, want)
+	}
+	if err := labelled(c.config.checkWay(name)); err != nil {
+		return state{}, err
+	}
+	return c.registration(name, &byCertificate{cert, name}).run(ctx)
+}
+
+// begin prepares the registration of a device as the configuration has it attest.
+func (c *Client) begin(ctx context.Context, deviceID string) (*registration, error) {
+	if err := labelled(c.config.Check()); err != nil {
+		return nil, err
+	}
+	id := c.config.RegistrationID
+	if id == "" {
+		id = deviceID
+	}
+	if err := labelled(checkID(id)); err != nil {
+		return nil, err
+	}
+	proof, err := c.proof(ctx, id)
+	if err != nil {
+		return nil, err
+	}
+	return c.registration(id, proof), nil
 }
 
 // commonName is the registration ID of an X.509 device.
@@ -128,21 +206,4 @@ func commonName(cert tls.Certificate) (string, error) {
 		}
 	}
 	return leaf.Subject.CommonName, nil
-}
-
-// username has no '?' before api-version; that of the hub has one.
-func (c *Client) username(id string) string {
-	name := c.config.IDScope + "/registrations/" + id + "/api-version=" + c.config.APIVersion
-	if c.config.UserAgent != "" {
-		name += "&ClientVersion=" + strings.ReplaceAll(url.QueryEscape(c.config.UserAgent), "+", "%20")
-	}
-	return name
-}
-
-func (c *Client) body(id string, csr []byte) ([]byte, error) {
-	return json.Marshal(struct {
-		RegistrationID string          `json:"registrationId"`
-		CSR            string          `json:"csr,omitempty"`
-		Payload        json.RawMessage `json:"payload,omitempty"`
-	}{id, base64.StdEncoding.EncodeToString(csr), c.config.Payload})
 }

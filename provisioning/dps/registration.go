@@ -3,13 +3,14 @@ package dps
 import (
 	"context"
 	"crypto/rand"
-	"crypto/tls"
+	"encoding/json"
 	"errors"
 	"fmt"
+	"net/http"
+	"strings"
 	"time"
 
 	"github.com/devid-agent/devid-agent/fault"
-	"github.com/devid-agent/devid-agent/internal/mqtt"
 )
 
 const (
@@ -19,66 +20,46 @@ const (
 	defaultDelay = 2 * time.Second
 )
 
-var errSilent = errors.New("the service does not answer")
-
 // registration is one registration under way. It outlives the connection: an operation that the service has begun
 // is asked for again over the next, so that one CSR becomes one certificate.
 type registration struct {
 	client    *Client
 	id        string
-	cert      tls.Certificate
-	body      []byte
-	operation string // "" until the service has named it
+	proof     proof
+	csr       []byte  // DER; nil = none
+	speech    speech  // of a registration with a csr
+	session   session // nil where there is no connection
+	operation string  // "" until the service has named it
 	pace      pace
 	tries     int   // transient answers in a row
 	last      error // the last of them
 }
 
-// register takes the registration of id to its end.
-func (c *Client) register(ctx context.Context, id string, cert tls.Certificate, csr []byte) (state, error) {
-	ctx, cancel := context.WithTimeoutCause(ctx, c.config.Deadline, fmt.Errorf("no assignment within %v", c.config.Deadline))
+// session carries requests to the service.
+type session interface {
+	// ask sends a request to register with body or, where operation is not "", to poll that, and returns the answer.
+	ask(ctx context.Context, operation string, body []byte) (answer, error)
+	close()
+}
+
+func (c *Client) registration(id string, p proof) *registration {
+	return &registration{client: c, id: id, proof: p}
+}
+
+// run takes the registration to its end.
+func (r *registration) run(ctx context.Context) (state, error) {
+	deadline := r.client.config.Deadline
+	ctx, cancel := context.WithTimeoutCause(ctx, deadline, fmt.Errorf("no assignment within %v", deadline))
 	defer cancel()
-	body, err := c.body(id, csr)
+	defer r.hangUp()
+	body, err := r.body()
 	if err != nil {
 		return state{}, fault.As(fault.Permanent, err)
 	}
-	r := &registration{client: c, id: id, cert: cert, body: body}
 	for {
-		s, err := r.connected(ctx)
-		if err == nil || !r.resumable(err) {
-			return s, err
-		}
-		c.config.Log.Info("registration goes on over a new connection", "device", id, "operation", r.operation, "err", err)
-		if err := r.wait(ctx, defaultDelay); err != nil {
-			return state{}, err
-		}
-	}
-}
-
-// resumable reports whether there is an operation at the service that only our connection to it was lost of.
-func (r *registration) resumable(err error) bool {
-	return r.operation != "" && (errors.Is(err, mqtt.ErrLost) || errors.Is(err, errSilent))
-}
-
-// connected goes on with the registration over one connection.
-func (r *registration) connected(ctx context.Context) (state, error) {
-	answers := make(chan answer, 8)
-	conn, err := mqtt.Dial(ctx, r.options(answers))
-	if err != nil {
-		return state{}, turnedAway(err, r.id)
-	}
-	defer conn.Close()
-	if err := conn.Subscribe(ctx, answerFilter); err != nil {
-		return state{}, err
-	}
-	for {
-		a, err := r.ask(ctx, conn, answers)
-		if err != nil {
-			return state{}, err
-		}
-		delay, s, err := r.judge(a)
-		if s != nil || err != nil {
-			return valueOf(s), err
+		delay, end, err := r.step(ctx, body)
+		if err != nil || end != nil {
+			return valueOf(end), err
 		}
 		if err := r.wait(ctx, delay); err != nil {
 			return state{}, err
@@ -93,89 +74,144 @@ func valueOf(s *state) state {
 	return *s
 }
 
-func (r *registration) options(answers chan<- answer) mqtt.Options {
-	c := r.client.config
-	return mqtt.Options{
-		Host:        c.Endpoint,
-		Address:     c.Connect,
-		ClientID:    r.id,
-		Username:    r.client.username(r.id),
-		Certificate: r.cert,
-		Roots:       c.Roots,
-		Dial:        c.Dial,
-		Receive: func(topic string, body []byte) {
-			if a, ok := parseAnswer(topic, body); ok {
-				select {
-				case answers <- a:
-				default: // nobody asked for so many
-				}
-			}
-		},
+func (r *registration) body() ([]byte, error) {
+	b := body{RegistrationID: r.id, Payload: r.client.config.Payload}
+	if r.csr != nil {
+		r.speech.csr(&b, r.csr)
 	}
+	if t, ok := r.proof.(*byTPM); ok {
+		b.TPM = &t.keys
+	}
+	return json.Marshal(b)
 }
 
-// ask sends the next request, register or poll, and returns the answer to it.
-func (r *registration) ask(ctx context.Context, conn *mqtt.Conn, answers <-chan answer) (answer, error) {
-	rid := requestID()
-	topic, body := "$dps/registrations/PUT/iotdps-register/?$rid="+rid, r.body
+// step sends the next request and says what follows from the answer: the end, or the next step after a delay.
+func (r *registration) step(ctx context.Context, body []byte) (delay time.Duration, end *state, err error) {
+	a, err := r.ask(ctx, body)
+	if err != nil {
+		delay, err := r.interrupted(ctx, err)
+		return delay, nil, err
+	}
+	if a.status == http.StatusUnauthorized {
+		return r.unauthorized(ctx, a)
+	}
+	return r.judge(a)
+}
+
+func (r *registration) ask(ctx context.Context, body []byte) (answer, error) {
+	if r.session == nil {
+		var err error
+		if r.session, err = r.open(ctx); err != nil {
+			return answer{}, err
+		}
+	}
 	if r.operation != "" {
 		if err := r.pace.poll(ctx); err != nil {
 			return answer{}, err
 		}
-		topic, body = "$dps/registrations/GET/iotdps-get-operationstatus/?$rid="+rid+"&operationId="+r.operation, nil
 	}
-	ctx, cancel := context.WithTimeoutCause(ctx, answerTimeout, errSilent)
-	defer cancel()
-	conn.Publish(topic, body)
-	for {
-		select {
-		case a := <-answers:
-			if a.rid == rid {
-				return a, nil
-			}
-		case <-conn.Done():
-			return answer{}, conn.Err()
-		case <-ctx.Done():
-			return answer{}, context.Cause(ctx)
+	return r.session.ask(ctx, r.operation, body)
+}
+
+func (r *registration) open(ctx context.Context) (session, error) {
+	if r.client.config.Transport == HTTPS {
+		return r.overHTTPS(), nil
+	}
+	return r.overMQTT(ctx)
+}
+
+func (r *registration) hangUp() {
+	if r.session != nil {
+		r.session.close()
+		r.session = nil
+	}
+}
+
+// interrupted is about a connection that did not come about, or ended. Where the service has begun an operation, only
+// our connection to it was lost, and it is asked for over the next one.
+func (r *registration) interrupted(ctx context.Context, err error) (time.Duration, error) {
+	r.hangUp()
+	if r.operation == "" || fault.Of(err) != fault.Transient || ctx.Err() != nil {
+		return 0, err
+	}
+	delay := max(r.growing(err), fault.RetryAfter(err))
+	r.client.config.Log.Info("registration goes on over a new connection", "device", r.id, "operation", r.operation, "wait", delay, "err", err)
+	return delay, nil
+}
+
+// unauthorized is the challenge to a TPM, or a refusal.
+func (r *registration) unauthorized(ctx context.Context, a answer) (time.Duration, *state, error) {
+	if t, ok := r.proof.(*byTPM); ok && r.operation == "" {
+		if answered, err := t.answer(ctx, a.body); answered || err != nil {
+			return 0, nil, err
 		}
 	}
+	return 0, nil, r.refuse(a.serviceError())
 }
 
 // judge says what follows from an answer: the end, or the next request after a delay.
 func (r *registration) judge(a answer) (delay time.Duration, end *state, err error) {
 	switch {
 	case a.transient():
-		return r.again(a)
-	case a.status >= 300 && r.operation != "" && a.status == 404:
-		r.operation = "" // the service has forgotten it: register anew
-		return r.again(a)
+		return r.again(a), nil, nil
+	case a.status == http.StatusNotFound && r.operation != "":
+		r.startOver()
+		return r.again(a), nil, nil
 	case a.status >= 300:
-		return 0, nil, refuse(a.serviceError(), r.id)
+		return 0, nil, r.refuse(a.serviceError())
 	}
 	r.tries, r.last = 0, nil
 	o, err := a.operation()
 	if err != nil {
 		return 0, nil, err
 	}
-	if done, err := o.finished(); done {
+	if done, err := r.finished(o); done {
 		return 0, &o.State, err
 	}
 	if o.OperationID != "" {
 		r.operation = o.OperationID
 	}
-	if r.operation == "" {
-		return 0, nil, fault.As(fault.Permanent, errors.New("the service names no operation to ask for"))
+	if err := checkOperation(r.operation); err != nil {
+		return 0, nil, fault.As(fault.Permanent, err)
 	}
 	return or(a.after, defaultDelay), nil, nil
 }
 
-// again repeats a step after a delay: the one that the service names, or one that grows.
-func (r *registration) again(a answer) (time.Duration, *state, error) {
-	r.tries++
-	r.last = a.serviceError()
-	delay := or(a.after, defaultDelay<<min(r.tries-1, 5))
+// startOver registers anew: the service has forgotten the operation.
+func (r *registration) startOver() {
+	r.operation = ""
+	if t, ok := r.proof.(*byTPM); ok {
+		t.ticket = nil
+	}
+}
+
+// checkOperation sees to it that the name of an operation, which becomes part of a topic and of a path, is one.
+func checkOperation(id string) error {
+	const longest = 256
+	if id == "" {
+		return errors.New("the service names no operation to ask for")
+	}
+	if len(id) > longest || strings.ContainsFunc(id, func(r rune) bool { return r <= ' ' || r > '~' || strings.ContainsRune("/+#?&%", r) }) {
+		return fmt.Errorf("the service names an operation that cannot be asked for: %.300q", id)
+	}
+	return nil
+}
+
+// again is the delay before a step is repeated: the one that the service names, or one that grows.
+func (r *registration) again(a answer) time.Duration {
+	delay := r.growing(a.serviceError())
+	if a.after > 0 {
+		delay = a.after
+	}
 	r.client.config.Log.Info("the provisioning service asks for patience", "device", r.id, "attempt", r.tries, "wait", delay, "err", r.last)
-	return delay, nil, nil
+	return delay
+}
+
+// growing is a delay that doubles with each try.
+func (r *registration) growing(err error) time.Duration {
+	r.tries++
+	r.last = err
+	return defaultDelay << min(r.tries-1, 5)
 }
 
 // wait sleeps for d. A wait that the deadline does not leave time for ends at once, and says how long it should be.

@@ -3,13 +3,14 @@ package dps
 import (
 	"errors"
 	"fmt"
+	"net/http"
 
 	"github.com/devid-agent/devid-agent/fault"
 	"github.com/devid-agent/devid-agent/internal/mqtt"
 )
 
-// finished says whether a registration has come to its end, and to which. Of one that has not, both are zero.
-func (o operation) finished() (done bool, err error) {
+// finished says whether the registration has come to its end, and to which. Of one that has not, both are zero.
+func (r *registration) finished(o operation) (done bool, err error) {
 	switch o.Status {
 	case "assigned":
 		return true, o.State.usable()
@@ -17,9 +18,9 @@ func (o operation) finished() (done bool, err error) {
 		return false, nil
 	case "disabled":
 		return true, fault.AskOperator(errors.New("the enrollment is disabled"),
-			"enable the enrollment at the provisioning service")
+			fmt.Sprintf("enable the enrollment for registration ID %s at the provisioning service", r.id))
 	case "failed":
-		return true, o.State.failed()
+		return true, r.failed(o.State)
 	}
 	return true, fault.As(fault.Permanent, fmt.Errorf("unknown registration status %q", o.Status))
 }
@@ -37,22 +38,29 @@ func (s state) usable() error {
 }
 
 // failed is a registration that the service has given up, in the words of the service.
-func (s state) failed() error {
+func (r *registration) failed(s state) error {
 	err := &ServiceError{Status: s.ErrorCode / 1000, Code: s.ErrorCode, Message: s.ErrorMessage}
-	if err.Status == 429 || err.Status >= 500 {
+	if err.Status >= http.StatusTooManyRequests {
 		return err
 	}
-	return refuse(err, s.RegistrationID)
+	return r.refuse(err)
 }
 
 // refuse says who can help against an answer that will be the same next time.
-func refuse(e *ServiceError, id string) error {
+func (r *registration) refuse(e *ServiceError) error {
 	switch e.Status {
-	case 401, 403:
-		return fault.AskOperator(e, fmt.Sprintf("upload and verify the CA that signed the bootstrap certificate of %s, "+
-			"with all intermediates in the bootstrap file, and check that its enrollment is enabled", id))
-	case 404:
-		return fault.AskOperator(e, fmt.Sprintf("create the enrollment for registration ID %s, and check id_scope", id))
+	case http.StatusUnauthorized, http.StatusForbidden:
+		return fault.AskOperator(e, r.remedy())
+	case http.StatusNotFound:
+		return fault.AskOperator(e, r.unknown())
+	case http.StatusMethodNotAllowed, http.StatusUnsupportedMediaType:
+		return fault.As(fault.Permanent, fault.AskOperator(e, "check that provisioning.dps.endpoint names a provisioning service, and provisioning.dps.api_version"))
+	case http.StatusConflict, http.StatusPreconditionFailed:
+		return fault.As(fault.Permanent, fault.AskOperator(e, fmt.Sprintf("look at the enrollment and the registration record of %s at the provisioning service: something changes them at the same time", r.id)))
+	}
+	if r.csr == nil {
+		return fault.As(fault.Permanent, fault.AskOperator(e,
+			"check provisioning.dps.api_version and payload, and what the enrollment's allocation says of them"))
 	}
 	// "Certificate issuance" documents P-384 only; what a policy accepts is the service's to say.
 	return fault.As(fault.Permanent, fault.AskOperator(e,
@@ -60,11 +68,23 @@ func refuse(e *ServiceError, id string) error {
 }
 
 // turnedAway explains a connection that the service did not accept.
-func turnedAway(err error, id string) error {
+func (r *registration) turnedAway(err error) error {
 	refused, ok := errors.AsType[*mqtt.RefusedError](err)
 	if !ok || !refused.Identity() {
 		return err
 	}
-	return fault.AskOperator(err, fmt.Sprintf("check that the certificate of %s is in date, that its CA is uploaded and verified "+
-		"(with all intermediates in the file), that there is an enrollment for it, and id_scope", id))
+	return fault.AskOperator(err, r.remedy())
+}
+
+// remedy is what a person does when the service does not accept who we are, and does not say why.
+func (r *registration) remedy() string {
+	return fmt.Sprintf("%s; check provisioning.dps.id_scope and api_version, and that there is an enrollment for registration ID %s", r.proof.remedy(), r.id)
+}
+
+// unknown is what a person does when the service knows no enrollment for us.
+func (r *registration) unknown() string {
+	if t, ok := r.proof.(*byTPM); ok {
+		return "correct provisioning.dps.id_scope, or " + t.remedy()
+	}
+	return fmt.Sprintf("create the enrollment for registration ID %s, or correct provisioning.dps.id_scope; then %s", r.id, r.proof.remedy())
 }

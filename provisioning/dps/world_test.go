@@ -28,8 +28,16 @@ type world struct {
 	config    Config
 }
 
-// inWorld runs story in virtual time.
+// inWorld runs story in virtual time, over each transport.
 func inWorld(t *testing.T, temper sim.Temper, story func(w *world)) {
+	t.Helper()
+	for _, transport := range []string{MQTT, WebSocket, HTTPS} {
+		inWorldOf(t, transport, temper, story)
+	}
+}
+
+// inWorldOf runs story in virtual time, over one transport.
+func inWorldOf(t *testing.T, transport string, temper sim.Temper, story func(w *world)) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
 		cloud, err := sim.New(temper, func(p *sim.Policy) { p.ECDSAServer = true })
@@ -42,11 +50,17 @@ func inWorld(t *testing.T, temper sim.Temper, story func(w *world)) {
 		roots := x509.NewCertPool()
 		roots.AppendCertsFromPEM(cloud.RootsPEM())
 		w.config = Config{
-			IDScope: sim.IDScope, Roots: roots, Dial: cloud.Dial, UserAgent: "devid agent/1",
+			IDScope: sim.IDScope, Roots: roots, Dial: cloud.Dial, UserAgent: "devid agent/1", Transport: transport,
 			Bootstrap: func(context.Context) (tls.Certificate, error) { return w.bootstrap, nil },
 		}
 		story(w)
 	})
+}
+
+// Errorf names the transport, too.
+func (w *world) Errorf(format string, args ...any) {
+	w.Helper()
+	w.T.Errorf(w.config.Transport+": "+format, args...)
 }
 
 func newKey(t *testing.T) crypto.Signer {

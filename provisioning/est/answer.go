@@ -7,16 +7,12 @@ import (
 	"encoding/pem"
 	"errors"
 	"fmt"
-	"io"
-	"mime"
 	"net/http"
 	"slices"
-	"strconv"
-	"strings"
 	"time"
-	"unicode"
 
 	"github.com/devid-agent/devid-agent/fault"
+	"github.com/devid-agent/devid-agent/internal/web"
 )
 
 const (
@@ -24,45 +20,17 @@ const (
 	maxAnswer = 128 << 10
 	// pendingWait is for a 202 without the Retry-After that it must have.
 	pendingWait = time.Minute
-	maxQuote    = 300
 )
 
-// answer is what the server said.
+// answer is what the server said to an operation.
 type answer struct {
-	op     string
-	status int
-	header http.Header
-	body   []byte
-}
-
-func read(r *http.Response) (*answer, error) {
-	body, err := io.ReadAll(io.LimitReader(r.Body, maxAnswer+1))
-	if err != nil {
-		return nil, fmt.Errorf("read the answer: %w", err)
-	}
-	if len(body) > maxAnswer {
-		return nil, fault.As(fault.Permanent, fmt.Errorf("an answer of more than %d bytes", maxAnswer))
-	}
-	return &answer{status: r.StatusCode, header: r.Header, body: body}, nil
+	*web.Answer
+	op string
 }
 
 // absent reports whether the server does not have the operation.
 func (a *answer) absent() bool {
-	return a.status == http.StatusNotFound || a.status == http.StatusMethodNotAllowed || a.status == http.StatusNotImplemented
-}
-
-// mediaType is the content type without its parameters.
-func (a *answer) mediaType() string {
-	t, _, err := mime.ParseMediaType(a.header.Get("Content-Type"))
-	if err != nil {
-		t, _, _ = strings.Cut(strings.ToLower(a.header.Get("Content-Type")), ";")
-	}
-	return strings.TrimSpace(t)
-}
-
-func (a *answer) isPage() bool {
-	t := a.mediaType()
-	return t == "text/html" || t == "application/xhtml+xml" || bytes.HasPrefix(bytes.TrimSpace(a.body), []byte("<"))
+	return a.Status == http.StatusNotFound || a.Status == http.StatusMethodNotAllowed || a.Status == http.StatusNotImplemented
 }
 
 // certificates reads a certs-only answer.
@@ -70,7 +38,7 @@ func (a *answer) certificates() ([]*x509.Certificate, error) {
 	if err := a.want("application/pkcs7-mime", "application/x-pkcs7-mime", "application/pkcs7"); err != nil {
 		return nil, fmt.Errorf("%s: %w", a.op, err)
 	}
-	der, err := decode(a.body)
+	der, err := decode(a.Body)
 	if err != nil {
 		return nil, fault.As(fault.Permanent, fmt.Errorf("%s: read the answer: %w", a.op, err))
 	}
@@ -85,7 +53,7 @@ func (a *answer) wishes() (wishes, error) {
 	if err := a.want("application/csrattrs"); err != nil {
 		return wishes{}, err
 	}
-	der, err := decode(a.body)
+	der, err := decode(a.Body)
 	if err != nil {
 		return wishes{}, err
 	}
@@ -94,52 +62,13 @@ func (a *answer) wishes() (wishes, error) {
 
 // want holds the content type against what the operation answers with.
 func (a *answer) want(types ...string) error {
-	if a.isPage() {
-		return fault.AskOperator(errors.New("a web page comes where a certificate should"),
-			"a captive portal or another web server answers in place of the EST server: check the network, and provisioning.est.url")
+	if err := a.Portal(); err != nil {
+		return err
 	}
-	if t := a.mediaType(); !slices.Contains(types, t) {
+	if t := a.MediaType(); !slices.Contains(types, t) {
 		return fault.As(fault.Permanent, fmt.Errorf("the answer is of type %q, not %s", t, types[0]))
 	}
 	return nil
-}
-
-// after is how long the server asks to wait: seconds or a date. A date is held against the server's own clock, not
-// ours, which may be far from it. What makes no sense is fallback; for no longer than years, so that sums hold.
-func (a *answer) after(now time.Time, fallback time.Duration) time.Duration {
-	text := a.header.Get("Retry-After")
-	if n, err := strconv.ParseUint(text, 10, 32); err == nil {
-		return max(time.Duration(n)*time.Second, time.Second)
-	}
-	at, err := http.ParseTime(text)
-	if err != nil {
-		return fallback
-	}
-	if date, err := http.ParseTime(a.header.Get("Date")); err == nil {
-		now = date
-	}
-	return max(at.Sub(now), time.Second)
-}
-
-// quote is what the server says in words, for a person: one line, not too long, no page.
-func (a *answer) quote() string {
-	if a.isPage() {
-		return "(a web page)"
-	}
-	if t := a.mediaType(); t != "" && !strings.HasPrefix(t, "text/") && !strings.HasSuffix(t, "json") {
-		return ""
-	}
-	text := strings.Map(func(r rune) rune {
-		if unicode.IsPrint(r) {
-			return r
-		}
-		return ' '
-	}, string(a.body[:min(len(a.body), 4*maxQuote)]))
-	text = strings.Join(strings.Fields(text), " ")
-	if runes := []rune(text); len(runes) > maxQuote {
-		return string(runes[:maxQuote]) + "…"
-	}
-	return text
 }
 
 // decode undoes the transfer encoding: base64 with or without line breaks, whatever Content-Transfer-Encoding says

@@ -12,8 +12,6 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
-	"net/http"
-	"net/url"
 	"sync"
 	"time"
 
@@ -47,9 +45,7 @@ type Config struct {
 	UserAgent string        // told to the server
 	Deadline  time.Duration // for one Issue, with the waits that the server asks for; default 5 min
 	Log       *slog.Logger  // nil = silent
-	// Proxy names the HTTP proxy for a request, as http.ProxyURL does; nil = none. The environment is not asked.
-	Proxy func(*http.Request) (*url.URL, error)
-	// Dial opens the transport under TLS, to the proxy where there is one; nil = TCP.
+	// Dial opens the transport under TLS, through a proxy where there is one; nil = TCP. The environment is not asked.
 	Dial func(ctx context.Context, network, address string) (net.Conn, error)
 }
 
@@ -83,7 +79,7 @@ func New(c Config) *Client {
 // While the server has not said yes or no, the same request goes out again, in this call and in the next one for the
 // same key: so a server that asked to wait knows it again.
 func (c *Client) Issue(ctx context.Context, r provisioning.Request) ([]*x509.Certificate, error) {
-	if r.Current == nil {
+	if r.Current == nil || !r.Current.Certified() {
 		return c.first(ctx, r)
 	}
 	return c.issue(ctx, renewalOf(r, c.config.Reenroll))

@@ -4,7 +4,6 @@ import (
 	"context"
 	"crypto/tls"
 	"crypto/x509"
-	"errors"
 	"net"
 	"strings"
 	"testing"
@@ -172,22 +171,6 @@ func (w *world) plain(context.Context, string, string) (net.Conn, error) {
 		far.Close()
 	}()
 	return near, nil
-}
-
-func TestServerOfTomorrowWaitsForTheClock(t *testing.T) {
-	inWorld(t, sim.ESTTemper{}, func(w *world) {
-		leaf := &x509.Certificate{NotBefore: time.Now().Add(time.Hour), NotAfter: time.Now().Add(48 * time.Hour)}
-		bad := &tls.CertificateVerificationError{UnverifiedCertificates: []*x509.Certificate{leaf}, Err: errors.New("bad")}
-		s := &session{}
-		err := s.unreachable(bad)
-		if fault.Of(err) != fault.Transient || !strings.Contains(fault.Hint(err), "set the clock") {
-			w.Errorf("%v: %v", fault.Of(err), err)
-		}
-		time.Sleep(72 * time.Hour)
-		if err := s.unreachable(bad); fault.Of(err) != fault.Operator {
-			w.Errorf("%v: %v", fault.Of(err), err)
-		}
-	})
 }
 
 func TestRedirectOnTheSameHostIsFollowedAsTheSameRequest(t *testing.T) {

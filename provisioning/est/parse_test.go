@@ -12,8 +12,8 @@ import (
 	"path/filepath"
 	"slices"
 	"testing"
-	"time"
 
+	"github.com/devid-agent/devid-agent/internal/web"
 	"github.com/devid-agent/devid-agent/sim"
 )
 
@@ -109,48 +109,17 @@ func TestBodiesThatAreNotWhatTheyShouldBe(t *testing.T) {
 	}
 }
 
-func TestRetryAfterIsReadAgainstTheServersClock(t *testing.T) {
-	now := time.Date(2026, 5, 1, 12, 0, 0, 0, time.UTC)
-	for text, want := range map[string]time.Duration{
-		"": 7 * time.Second, "soon": 7 * time.Second, "-5": 7 * time.Second, "0": time.Second, "600": 10 * time.Minute,
-		"Thu, 01 Jan 1970 00:05:00 GMT": 5 * time.Minute, "Wed, 31 Dec 1969 23:00:00 GMT": time.Second,
-		"99999999999999999999": 7 * time.Second, "4294967295": 4294967295 * time.Second,
-	} {
-		a := answer{header: http.Header{"Retry-After": {text}, "Date": {"Thu, 01 Jan 1970 00:00:00 GMT"}}}
-		if got := a.after(now, 7*time.Second); got != want {
-			t.Errorf("%q: %v, want %v", text, got, want)
-		}
-	}
-}
-
-func TestServersWordsAreQuotedForAPersonAndNotWhole(t *testing.T) {
-	a := answer{header: http.Header{"Content-Type": {"text/plain"}}, body: append([]byte("no\r\n\x1b[31m way "), bytes.Repeat([]byte("é"), 1000)...)}
-	if q := a.quote(); len([]rune(q)) != maxQuote+1 || q[:10] != "no [31m wa" {
-		t.Errorf("%q", q)
-	}
-	a = answer{header: http.Header{"Content-Type": {"application/octet-stream"}}, body: []byte{1, 2, 3}}
-	if q := a.quote(); q != "" {
-		t.Errorf("%q", q)
-	}
-}
-
 func FuzzAnswer(f *testing.F) {
 	_, text := certificates(f)
 	for _, seed := range [][]byte{byOpenSSL(f, text), byOpenSSL(f, text, "-outform", "DER"), stripArmour(byOpenSSL(f, text)),
 		[]byte("<html>"), {}, []byte("MAA="), bytes.Repeat([]byte{0x30, 0x80}, 40)} {
-		f.Add(seed, "application/pkcs7-mime; smime-type=certs-only", "120")
+		f.Add(seed, "application/pkcs7-mime; smime-type=certs-only")
 	}
-	f.Add([]byte("{}"), "text/html", "Wed, 31 Dec 1969 23:00:00 GMT")
-	f.Fuzz(func(t *testing.T, body []byte, contentType, retry string) {
-		a := &answer{op: "x", status: 200, header: http.Header{"Content-Type": {contentType}, "Retry-After": {retry}}, body: body}
+	f.Add([]byte("{}"), "text/html")
+	f.Fuzz(func(t *testing.T, body []byte, contentType string) {
+		a := &answer{&web.Answer{Status: 200, Header: http.Header{"Content-Type": {contentType}}, Body: body}, "x"}
 		if certs, err := a.certificates(); err == nil && (len(certs) == 0 || len(certs) > maxCertificates) {
 			t.Errorf("%d certificates", len(certs))
-		}
-		if n := len([]rune(a.quote())); n > maxQuote+1 {
-			t.Errorf("a quote of %d", n)
-		}
-		if d := a.after(time.Now(), time.Minute); d < time.Second {
-			t.Errorf("wait %v", d)
 		}
 		a.wishes()
 	})

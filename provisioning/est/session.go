@@ -3,6 +3,7 @@ package est
 import (
 	"bytes"
 	"context"
+	"crypto/tls"
 	"crypto/x509"
 	"encoding/base64"
 	"errors"
@@ -12,14 +13,20 @@ import (
 	"time"
 
 	"github.com/devid-agent/devid-agent/fault"
+	"github.com/devid-agent/devid-agent/internal/mtls"
+	"github.com/devid-agent/devid-agent/internal/web"
+	"github.com/devid-agent/devid-agent/provisioning"
 )
+
+// answerTimeout is for one request, without the time that the hardware needs to sign.
+const answerTimeout = time.Minute
 
 // session is one Issue's conversation with the server.
 type session struct {
 	config Config
 	task   task
 	base   *url.URL
-	link   *link
+	link   *web.Link
 }
 
 func (c *Client) newSession(ctx context.Context, t task) (*session, error) {
@@ -34,10 +41,21 @@ func (c *Client) newSession(ctx context.Context, t task) (*session, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &session{c.config, t, base, newLink(c.config, certificate)}, nil
+	s := &session{config: c.config, task: t, base: base}
+	s.link = web.New(s.server(certificate))
+	return s, nil
 }
 
-func (s *session) close() { s.link.transport.CloseIdleConnections() }
+// server is whom to speak to, presenting mine.
+func (s *session) server(mine *tls.Certificate) web.Config {
+	return web.Config{
+		Roots: s.config.Roots, Certificate: mine, LeafOnly: s.config.LeafOnly,
+		Settings: mtls.Settings{Host: "provisioning.est.url", Roots: "provisioning.est.roots"}, Identity: s.identityHint(),
+		UserAgent: s.config.UserAgent, Timeout: answerTimeout, MaxAnswer: maxAnswer, Dial: s.config.Dial,
+	}
+}
+
+func (s *session) close() { s.link.Close() }
 
 // authorities returns the CA's certificates. Any status but 200 ends the enrollment (RFC 7030, 4.1.3).
 func (s *session) authorities(ctx context.Context) ([]*x509.Certificate, error) {
@@ -45,7 +63,7 @@ func (s *session) authorities(ctx context.Context) ([]*x509.Certificate, error) 
 	if err != nil {
 		return nil, err
 	}
-	if a.status != http.StatusOK {
+	if a.Status != http.StatusOK {
 		return nil, s.refused(a)
 	}
 	return a.certificates()
@@ -58,9 +76,9 @@ func (s *session) wishes(ctx context.Context) (wishes, error) {
 	switch {
 	case err != nil:
 		return wishes{}, err
-	case a.status == http.StatusTooManyRequests || a.status == http.StatusServiceUnavailable:
+	case a.Status == http.StatusTooManyRequests || a.Status == http.StatusServiceUnavailable:
 		return wishes{}, s.refused(a)
-	case a.status != http.StatusOK:
+	case a.Status != http.StatusOK:
 		return wishes{}, nil
 	}
 	w, err := a.wishes()
@@ -82,15 +100,15 @@ func (s *session) enroll(ctx context.Context, csr []byte) ([]*x509.Certificate, 
 		switch {
 		case err != nil:
 			return nil, err
-		case a.status == http.StatusOK || a.status == http.StatusCreated: // foundries.io's server says 201
+		case a.Status == http.StatusOK || a.Status == http.StatusCreated: // foundries.io's server says 201
 			return a.certificates()
-		case a.status == http.StatusAccepted:
+		case a.Status == http.StatusAccepted:
 			if err := s.wait(ctx, a); err != nil {
 				return nil, err
 			}
 		case a.absent() && op == SimpleReenroll:
 			// Keytos renews its own clients by simpleenroll over mutual TLS; that its server has the other is not documented.
-			s.config.Log.Info("the server has no simplereenroll, renewing by simpleenroll", "device", s.task.name, "status", a.status)
+			s.config.Log.Info("the server has no simplereenroll, renewing by simpleenroll", "device", s.task.name, "status", a.Status)
 			op = SimpleEnroll
 		default:
 			return nil, s.refused(a)
@@ -101,12 +119,12 @@ func (s *session) enroll(ctx context.Context, csr []byte) ([]*x509.Certificate, 
 // wait sleeps as long as the server asks to. A wait that the deadline does not leave time for ends at once, and says
 // how long it should be.
 func (s *session) wait(ctx context.Context, a *answer) error {
-	d := s.task.patience(a.after(time.Now(), pendingWait), time.Now())
+	d := s.task.patience(a.After(time.Now(), pendingWait), time.Now())
 	if deadline, ok := ctx.Deadline(); ok && time.Until(deadline) <= d {
-		return fault.Later(fmt.Errorf("the CA has not decided yet, and asks to wait %v", d), d)
+		return fault.Later(fmt.Errorf("%w, and the CA asks to wait %v", provisioning.ErrPending, d), d)
 	}
 	s.config.Log.Info("the CA has not decided yet", "device", s.task.name, "wait", d)
-	s.link.transport.CloseIdleConnections()
+	s.link.Close()
 	timer := time.NewTimer(d)
 	defer timer.Stop()
 	select {
@@ -126,13 +144,12 @@ func (s *session) ask(ctx context.Context, method, op string, body []byte) (*ans
 		if err != nil {
 			return nil, fmt.Errorf("%s: %w", op, err)
 		}
-		a, err := s.link.do(ctx, request)
+		a, err := s.link.Do(ctx, request)
 		if err != nil {
-			return nil, fmt.Errorf("%s: %w", op, s.unreachable(err))
+			return nil, fmt.Errorf("%s: %w", op, err)
 		}
-		a.op = op
-		if a.status != http.StatusUnauthorized || basic || s.config.Username == "" || s.task.old != nil {
-			return a, nil
+		if a.Status != http.StatusUnauthorized || basic || s.config.Username == "" || s.task.old != nil {
+			return &answer{a, op}, nil
 		}
 		basic = true
 	}
@@ -143,7 +160,6 @@ func (s *session) request(ctx context.Context, method, op string, body []byte, b
 	if err != nil {
 		return nil, fault.As(fault.Permanent, err)
 	}
-	r.Header.Set("User-Agent", s.config.UserAgent)
 	if body != nil {
 		r.Header.Set("Content-Type", "application/pkcs10") // without parameters: foundries.io's server compares it whole
 		r.Header.Set("Content-Transfer-Encoding", "base64")

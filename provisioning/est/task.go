@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/devid-agent/devid-agent/fault"
+	"github.com/devid-agent/devid-agent/internal/web"
 	"github.com/devid-agent/devid-agent/provisioning"
 )
 
@@ -68,15 +69,11 @@ func (t task) credential(ctx context.Context, c Config) (*tls.Certificate, error
 	return nil, nil
 }
 
-// maxPatience is the most that a server may make us wait, as in Cisco's libest.
-const maxPatience = 48 * time.Hour
-
-// patience keeps a wait that the server asks for within what the certificate in force leaves time for: a server that
-// names two days to a device whose certificate ends in one would disconnect it for good.
+// patience keeps a wait that the server asks for within what the certificate in force leaves time for.
 func (t task) patience(wait time.Duration, now time.Time) time.Duration {
-	limit := maxPatience
-	if t.old != nil && now.Before(t.old.NotAfter) {
-		limit = min(limit, max(t.old.NotAfter.Sub(now)/4, time.Minute))
+	var end time.Time
+	if t.old != nil {
+		end = t.old.NotAfter
 	}
-	return min(max(wait, 0), limit)
+	return web.Patience(wait, now, end)
 }

@@ -26,11 +26,11 @@ func (e *ServerError) Error() string {
 // refused says who can help against an answer that is not the one asked for. Whatever comes with a Retry-After is a
 // matter of time: so a CA says that it is too early for a renewal.
 func (s *session) refused(a *answer) error {
-	err := &ServerError{a.op, a.status, a.quote()}
-	if a.header.Get("Retry-After") != "" && a.status >= 400 {
-		return fault.Later(err, s.task.patience(a.after(time.Now(), 0), time.Now()))
+	err := &ServerError{a.op, a.Status, a.Quote()}
+	if a.Header.Get("Retry-After") != "" && a.Status >= 400 {
+		return fault.Later(err, s.task.patience(a.After(time.Now(), 0), time.Now()))
 	}
-	switch a.status {
+	switch a.Status {
 	case http.StatusRequestTimeout, http.StatusTooEarly, http.StatusTooManyRequests:
 		return err
 	case http.StatusUnauthorized, http.StatusForbidden, http.StatusProxyAuthRequired:
@@ -38,7 +38,7 @@ func (s *session) refused(a *answer) error {
 	case http.StatusNotFound, http.StatusMethodNotAllowed, http.StatusNotImplemented:
 		return fault.AskOperator(err, fmt.Sprintf("there is no EST under %s: check provisioning.est.url and label", s.base))
 	}
-	if a.status >= 500 {
+	if a.Status >= 500 {
 		return err
 	}
 	return fault.As(fault.Permanent, err)

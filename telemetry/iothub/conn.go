@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/devid-agent/devid-agent/fault"
@@ -25,7 +26,10 @@ var errStalled = errors.New("the hub has not acknowledged a message in time")
 type Conn struct {
 	config     Config
 	device     string
+	address    string // what its topics begin with
 	session    *mqtt.Conn
+	sending    sync.Mutex
+	retire     *time.Timer // nil where a certificate lasts
 	box        *mailbox
 	subscribed chan bool // to the credential answers; whoever holds the value may change it
 }
@@ -34,12 +38,29 @@ type Conn struct {
 func (c *Conn) Done() <-chan struct{} { return c.session.Done() }
 
 // Close ends the session. It may be called more than once.
-func (c *Conn) Close() error { return c.session.Close() }
+func (c *Conn) Close() error {
+	if c.retire != nil {
+		c.retire.Stop()
+	}
+	return c.session.Close()
+}
+
+// retireIn ends the session after d, between two batches: the hub would end it when its token does, in the middle of one.
+func (c *Conn) retireIn(d time.Duration) {
+	c.retire = time.AfterFunc(d, func() {
+		c.sending.Lock()
+		defer c.sending.Unlock()
+		c.config.Log.Info("the token ends soon, connecting with a new one")
+		c.session.Close()
+	})
+}
 
 // Send publishes the batch in order, a window of messages in flight. The first n records are acknowledged by the hub
 // in this session, also when err is not nil; the rest may or may not have arrived. When ctx ends, Send publishes
 // no more and waits a little for what is in flight. A record that is too large for the hub is a Permanent error.
 func (c *Conn) Send(ctx context.Context, batch []spool.Record) (n int, err error) {
+	c.sending.Lock()
+	defer c.sending.Unlock()
 	patience, cancel := lasting(ctx, grace)
 	defer cancel()
 	flights := make([]*mqtt.Flight, 0, len(batch))
@@ -114,7 +135,7 @@ func (c *Conn) topic(r spool.Record) string {
 		"stream=" + escape(r.Stream),
 		"seq=" + seq,
 	}
-	return "devices/" + c.device + "/messages/events/" + strings.Join(bag, "&")
+	return c.address + "/messages/events/" + strings.Join(bag, "&")
 }
 
 // receive takes what the hub sends, from the first message on.

@@ -36,7 +36,11 @@ type Config struct {
 	Connect    string         // host:port to dial; "" = the hub's name, port 8883. TLS and MQTT keep the hub's name
 	Roots      *x509.CertPool // nil = the system's
 	UserAgent  string         // told to the hub as DeviceClientType
-	Log        *slog.Logger   // nil = silent
+	WebSocket  bool           // MQTT over WebSocket on port 443, for networks that let nothing else out
+	// Token returns a shared access signature for resource, good until expiry, for an identity without a certificate.
+	Token     func(ctx context.Context, resource string, expiry time.Time) (string, error)
+	TokenLife time.Duration // default 1 h, as Microsoft's SDKs have it; the session ends in time before it does
+	Log       *slog.Logger  // nil = silent
 	// Dial opens the transport under TLS; nil = TCP.
 	Dial func(ctx context.Context, network, address string) (net.Conn, error)
 }
@@ -59,6 +63,9 @@ func New(c Config) *Hub {
 	if c.Stall <= 0 {
 		c.Stall = 30 * time.Second
 	}
+	if c.TokenLife <= 0 {
+		c.TokenLife = time.Hour
+	}
 	if c.Log == nil {
 		c.Log = slog.New(slog.DiscardHandler)
 	}
@@ -71,36 +78,68 @@ func (h *Hub) Dial(ctx context.Context, id *identity.Identity) (telemetry.Conn, 
 	c := &Conn{
 		config:     h.config,
 		device:     id.DeviceID,
+		address:    address(id),
 		box:        newMailbox(),
 		subscribed: make(chan bool, 1),
 	}
 	c.subscribed <- false
-	session, err := mqtt.Dial(ctx, h.options(id, c.receive))
+	options, err := h.options(ctx, id, c.receive)
+	if err != nil {
+		return nil, fmt.Errorf("hub %s: %w", id.Hub, err)
+	}
+	session, err := mqtt.Dial(ctx, options)
 	if err != nil {
 		return nil, fmt.Errorf("hub %s: %w", id.Hub, refused(err))
 	}
 	c.session = session
+	if !id.Certified() {
+		c.retireIn(h.config.TokenLife * 4 / 5)
+	}
 	return c, nil
 }
 
-func (h *Hub) options(id *identity.Identity, receive func(string, []byte)) mqtt.Options {
+// address is what the topics of the identity begin with.
+func address(id *identity.Identity) string {
+	if id.Module == "" {
+		return "devices/" + id.DeviceID
+	}
+	return "devices/" + id.DeviceID + "/modules/" + id.Module
+}
+
+func (h *Hub) options(ctx context.Context, id *identity.Identity, receive func(string, []byte)) (mqtt.Options, error) {
+	password, err := h.password(ctx, id)
 	return mqtt.Options{
 		Host:        id.Hub,
 		Address:     h.config.Connect,
-		ClientID:    id.DeviceID,
+		ClientID:    id.Name(),
 		Username:    h.username(id),
+		Password:    password,
 		Certificate: id.Certificate(),
+		WebSocket:   h.config.WebSocket,
 		Roots:       h.config.Roots,
 		KeepAlive:   h.config.KeepAlive,
 		Persistent:  true, // the hub then keeps subscriptions, and what was sent to the device meanwhile
 		Dial:        h.config.Dial,
 		Receive:     receive,
+	}, err
+}
+
+// password is a token where there is no certificate ("Control access to Azure IoT Hub by using shared access
+// signatures", Microsoft Learn).
+func (h *Hub) password(ctx context.Context, id *identity.Identity) (string, error) {
+	if id.Certified() {
+		return "", nil
 	}
+	if h.config.Token == nil {
+		return "", fault.AskOperator(errors.New("the identity has no certificate, and there is no key to make a token with"),
+			"configure the shared key that the device has enrolled with, or remove its identity and enroll again")
+	}
+	return h.config.Token(ctx, id.Hub+"/"+address(id), time.Now().Add(h.config.TokenLife))
 }
 
 // username has a '?' before api-version; that of the provisioning service has none.
 func (h *Hub) username(id *identity.Identity) string {
-	name := id.Hub + "/" + id.DeviceID + "/?api-version=" + h.config.APIVersion
+	name := id.Hub + "/" + id.Name() + "/?api-version=" + h.config.APIVersion
 	if h.config.UserAgent != "" {
 		name += "&DeviceClientType=" + escape(h.config.UserAgent)
 	}

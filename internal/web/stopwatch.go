@@ -1,4 +1,4 @@
-package est
+package web
 
 import (
 	"context"

@@ -1,0 +1,151 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"syscall"
+	"time"
+
+	"github.com/devid-agent/devid-agent/fault"
+	"github.com/devid-agent/devid-agent/identity"
+	"github.com/devid-agent/devid-agent/provisioning"
+	"github.com/devid-agent/devid-agent/provisioning/hand"
+)
+
+// handCommands carry a certificate request out of the device, and the chain for it back in.
+func handCommands() []command {
+	var file string
+	return []command{
+		{name: "csr", about: "print the certificate request that waits for a CA, and make one if none does",
+			flags: func(f *flag.FlagSet) { f.StringVar(&file, "out", "", "write it to `FILE` instead") },
+			run: func(ctx context.Context, o options, out io.Writer) error {
+				return csrCommand(ctx, o, file, out)
+			}},
+		{name: "import", takes: "FILE", about: "take the chain (PEM; - is standard input) for the request that waits", run: importCommand},
+	}
+}
+
+func csrCommand(ctx context.Context, o options, file string, out io.Writer) error {
+	c, err := loadConfig(o.config)
+	if err != nil {
+		return err
+	}
+	if !c.asks(issuerHand) {
+		return fault.AskOperator(errors.New("certificates of this device do not go by hand"), "set provisioning.issuer: hand, or renewal.issuer: hand")
+	}
+	request, err := waitingRequest(ctx, o, c)
+	switch {
+	case err != nil:
+		return err
+	case file != "":
+		return os.WriteFile(file, request, 0o644)
+	case o.json:
+		return printJSON(out, map[string]string{"csr": string(request)})
+	}
+	_, err = out.Write(request)
+	return err
+}
+
+// waitingRequest is the request on the desk. One that has been answered is followed by one for the next certificate.
+func waitingRequest(ctx context.Context, o options, c *Config) ([]byte, error) {
+	current, _, err := identity.Look(identityDir(c))
+	if err != nil {
+		return nil, err
+	}
+	if request, err := hand.Waiting(handDir(c), current); !errors.Is(err, fs.ErrNotExist) {
+		return request, err
+	}
+	if pid := running(c.Device.State); pid != 0 {
+		return askRunning(ctx, c, pid, current)
+	}
+	if err := makeRequest(ctx, o); err != nil {
+		return nil, err
+	}
+	return hand.Waiting(handDir(c), current)
+}
+
+// makeRequest lets the device itself ask, in a process of its own; nobody is there to answer yet.
+func makeRequest(ctx context.Context, o options) error {
+	a, err := prepare(o)
+	if err != nil {
+		return err
+	}
+	defer a.close()
+	d, err := a.newDevice(ctx)
+	if err != nil {
+		return err
+	}
+	err = d.during(ctx, func(ctx context.Context, d *device) error { return d.renewer.Advance(ctx) })
+	if errors.Is(err, provisioning.ErrPending) {
+		return nil
+	}
+	return err
+}
+
+// askRunning has the agent that owns the state directory make the request.
+func askRunning(ctx context.Context, c *Config, pid int, current *identity.Identity) ([]byte, error) {
+	if err := syscall.Kill(pid, syscall.SIGUSR1); err != nil {
+		return nil, fault.AskOperator(fmt.Errorf("ask process %d for a request: %w", pid, err), "run this as root or as the user of the agent")
+	}
+	ctx, cancel := context.WithTimeout(ctx, time.Minute)
+	defer cancel()
+	for sleep(ctx, 100*time.Millisecond) {
+		if request, err := hand.Waiting(handDir(c), current); !errors.Is(err, fs.ErrNotExist) {
+			return request, err
+		}
+	}
+	return nil, fault.AskOperator(errors.New("the agent has made no request within a minute"), "see what keeps it: devid-agent status")
+}
+
+func importCommand(_ context.Context, o options, out io.Writer) error {
+	c, err := loadConfig(o.config)
+	if err != nil {
+		return err
+	}
+	text, err := readChain(o.args[0])
+	if err != nil {
+		return err
+	}
+	if err := ownState(c.Device.State); err != nil {
+		return err
+	}
+	chain, err := hand.Bring(handDir(c), text, time.Now())
+	if err != nil {
+		return fmt.Errorf("import: %w", err)
+	}
+	next := "it comes into force when the agent starts"
+	if pid := running(c.Device.State); pid != 0 && syscall.Kill(pid, syscall.SIGUSR1) == nil {
+		next = "the agent takes it now; see devid-agent status"
+	}
+	if o.json {
+		return printJSON(out, map[string]any{"serial": chain[0].SerialNumber.Text(16), "not_after": chain[0].NotAfter, "chain": len(chain)})
+	}
+	_, err = fmt.Fprintf(out, "certificate %s, %d in the chain: %s\n", describeDates(chain[0]), len(chain), next)
+	return err
+}
+
+func readChain(path string) ([]byte, error) {
+	if path == "-" {
+		return io.ReadAll(io.LimitReader(os.Stdin, maxPEM))
+	}
+	text, _, err := readRegular(path)
+	if err != nil {
+		what, remedy := whyUnreadable(path, err)
+		return nil, fault.AskOperator(errors.New(what), remedy)
+	}
+	return text, nil
+}
+
+// ownState refuses to write for root into a directory of somebody else, who could not read it afterwards.
+func ownState(dir string) error {
+	var s syscall.Stat_t
+	if err := syscall.Stat(dir, &s); err != nil || os.Geteuid() != 0 || s.Uid == 0 {
+		return nil
+	}
+	return fault.AskOperator(fmt.Errorf("%s belongs to user %d", dir, s.Uid), fmt.Sprintf("run this as that user: setpriv --reuid=%d --regid=%d --init-groups devid-agent …", s.Uid, s.Gid))
+}

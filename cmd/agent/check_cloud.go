@@ -1,0 +1,169 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"net"
+	"strings"
+	"time"
+
+	"github.com/devid-agent/devid-agent/fault"
+	"github.com/devid-agent/devid-agent/identity"
+	"github.com/devid-agent/devid-agent/keys"
+)
+
+func (f *findings) bootstrap(ctx context.Context, c *Config, store keys.Store) {
+	if c.Bootstrap.Certificate == "" {
+		return
+	}
+	ctx, cancel := context.WithTimeout(ctx, checkTimeout)
+	defer cancel()
+	boot, err := bootstrapCredential(ctx, c, store)
+	if err != nil {
+		f.add("bootstrap", "", err)
+		return
+	}
+	f.add("bootstrap", describeDates(boot.Leaf), inDate(boot.Leaf))
+}
+
+// credentials looks at the shared keys that the configuration names, and says where one is the weaker choice.
+func (f *findings) credentials(c *Config) {
+	p := c.Provisioning.DPS
+	var err error
+	switch {
+	case c.Hub.SymmetricKey != "":
+		_, err = readSymmetricKey("hub.symmetric_key", c.Hub.SymmetricKey)
+	case p.Attestation == attestSymmetric:
+		_, err = c.dpsKey()
+	case !c.tokens():
+		return
+	default:
+		f.add("credential", "tokens made in the TPM: weaker than a certificate, since the cloud knows the key too", nil)
+		return
+	}
+	f.add("credential", "a shared key in a file: the weaker choice, since it can be copied", err)
+}
+
+func (f *findings) cloud(ctx context.Context, c *Config, current *identity.Identity) {
+	if c.Hub.Host == "" {
+		host := c.Provisioning.DPS.Endpoint
+		if host == "" {
+			host = "global.azure-devices-provisioning.net"
+		}
+		f.server(ctx, c, endpoint{"dps", host, c.Provisioning.DPS.Connect, c.Provisioning.DPS.Transport, c.Provisioning.DPS.Roots})
+	}
+	hub := c.Hub.Host
+	if current != nil {
+		hub = current.Hub
+	}
+	if hub != "" {
+		f.server(ctx, c, endpoint{"hub", hub, c.Hub.Connect, c.Hub.Transport, c.Hub.Roots})
+	}
+}
+
+// endpoint is a server of Azure as the configuration has it.
+type endpoint struct{ name, host, connect, transport, roots string }
+
+func (e endpoint) address() string {
+	switch {
+	case e.connect != "":
+		return e.connect
+	case e.transport == transportWebSocket, e.transport == transportHTTPS:
+		return net.JoinHostPort(e.host, "443")
+	}
+	return net.JoinHostPort(e.host, "8883")
+}
+
+// server does a TLS handshake without a client certificate: it is about the network and about trust.
+func (f *findings) server(ctx context.Context, c *Config, e endpoint) {
+	ctx, cancel := context.WithTimeout(ctx, checkTimeout)
+	defer cancel()
+	roots, err := azureRoots(c, e.roots)
+	if err != nil {
+		f.add(e.name, "", err)
+		return
+	}
+	state, err := handshake(ctx, c, e, roots)
+	if err != nil {
+		_, port, _ := net.SplitHostPort(e.address())
+		f.add(e.name, "", fault.AskOperator(fmt.Errorf("%s at %s: %w", e.host, e.address(), err), "see to network, DNS, firewall (port "+port+"), clock and roots"))
+		return
+	}
+	f.add(e.name, fmt.Sprintf("%s at %s, %s", e.host, e.address(), tls.VersionName(state.Version)), nil)
+	for _, line := range survival(state.VerifiedChains) {
+		f.add(e.name+" roots", line, nil)
+	}
+	f.microsoft(e, roots)
+}
+
+func handshake(ctx context.Context, c *Config, e endpoint, roots *x509.CertPool) (tls.ConnectionState, error) {
+	dial := proxied(c, nil)
+	if dial == nil {
+		dial = (&net.Dialer{}).DialContext
+	}
+	raw, err := dial(ctx, "tcp", e.address())
+	if err != nil {
+		return tls.ConnectionState{}, err
+	}
+	defer raw.Close()
+	conn := tls.Client(raw, &tls.Config{ServerName: e.host, RootCAs: roots, MinVersion: tls.VersionTLS12})
+	if err := conn.HandshakeContext(ctx); err != nil {
+		return tls.ConnectionState{}, err
+	}
+	return conn.ConnectionState(), nil
+}
+
+// survival says of each root that the server is trusted through what would become of that trust without it: a root is
+// removed one day, by an update of the system or by its owner.
+func survival(chains [][]*x509.Certificate) []string {
+	var lines []string
+	told := map[string]bool{}
+	for _, chain := range chains {
+		root := chain[len(chain)-1]
+		name := root.Subject.CommonName
+		if told[name] {
+			continue
+		}
+		told[name] = true
+		line := fmt.Sprintf("%q until %s: without it the server would not be trusted", name, root.NotAfter.Local().Format(time.DateOnly))
+		if other := without(chains, root); len(other) > 0 {
+			line = fmt.Sprintf("%q until %s: without it the server would still be trusted, through %s", name, root.NotAfter.Local().Format(time.DateOnly), strings.Join(other, ", "))
+		}
+		lines = append(lines, line)
+	}
+	return lines
+}
+
+// without are the roots of the chains that do not need that one.
+func without(chains [][]*x509.Certificate, root *x509.Certificate) []string {
+	var names []string
+	for _, chain := range chains {
+		if last := chain[len(chain)-1]; !last.Equal(root) && !bytes.Equal(last.RawSubjectPublicKeyInfo, root.RawSubjectPublicKeyInfo) {
+			names = append(names, fmt.Sprintf("%q", last.Subject.CommonName))
+		}
+	}
+	return names
+}
+
+// microsoft says which of the roots that Microsoft may move its servers to would not be trusted. Where an endpoint has
+// roots of its own, that is on purpose.
+func (f *findings) microsoft(e endpoint, roots *x509.CertPool) {
+	if e.roots != "" {
+		return
+	}
+	named, err := identity.ParseChain(microsoftRoots)
+	if err != nil {
+		f.add(e.name+" roots", "", err)
+		return
+	}
+	for _, root := range named {
+		if _, err := root.Verify(x509.VerifyOptions{Roots: roots, KeyUsages: []x509.ExtKeyUsage{x509.ExtKeyUsageAny}}); err != nil {
+			f.add(e.name+" roots", "", fault.AskOperator(errors.Join(fmt.Errorf("%q is not trusted, and Microsoft may move its servers to it", root.Subject.CommonName), err),
+				"set trust.microsoft: true, or update ca-certificates"))
+		}
+	}
+}

@@ -1,0 +1,20 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"io"
+	"os/exec"
+	"strings"
+	"testing"
+
+	"github.com/devid-agent/devid-agent/fault"
+)
+
+func TestServiceSaysWhatToDoWhereItsProgramIsMissing(t *testing.T) {
+	t.Setenv("PATH", t.TempDir())
+	err := serviceCommand(context.Background(), options{args: []string{"status"}}, io.Discard)
+	if !errors.Is(err, exec.ErrNotFound) || !strings.Contains(fault.Hint(err), serviceProgram) {
+		t.Errorf("%v; do: %s", err, fault.Hint(err))
+	}
+}

@@ -1,0 +1,26 @@
+//go:build !noest
+
+package main
+
+import "github.com/devid-agent/devid-agent/provisioning/est"
+
+func (a *agent) openEST() (certifier, error) {
+	c := a.config.Provisioning.EST
+	roots, err := readRoots(c.Roots)
+	if err != nil {
+		return nil, err
+	}
+	anchors, err := readCertificates(c.Anchors)
+	if err != nil {
+		return nil, err
+	}
+	config := est.Config{
+		URL: c.URL, Label: c.Label, Roots: roots, Anchors: anchors, Reenroll: c.Reenroll, LeafOnly: c.LeafOnly, WithRoot: c.WithRoot,
+		Username: c.Username, Password: func() (string, error) { return readLine("provisioning.est.password_file", c.PasswordFile) },
+		UserAgent: userAgent(), Deadline: c.Deadline, Dial: a.dial(), Log: a.part("est"),
+	}
+	if a.config.Bootstrap.Certificate != "" {
+		config.Bootstrap = a.bootstrap
+	}
+	return est.New(config), nil
+}

@@ -1,0 +1,5 @@
+//go:build noest
+
+package main
+
+func (a *agent) openEST() (certifier, error) { return nil, notBuiltIn("EST", "noest") }

@@ -1,0 +1,21 @@
+//go:build !noezca
+
+package main
+
+import "github.com/devid-agent/devid-agent/provisioning/ezca"
+
+func (a *agent) openEZCA() (certifier, error) {
+	c := a.config.Provisioning.EZCA
+	roots, err := readRoots(c.Roots)
+	if err != nil {
+		return nil, err
+	}
+	issuers, err := readCertificates(c.Issuers)
+	if err != nil {
+		return nil, err
+	}
+	return ezca.New(ezca.Config{
+		URL: c.URL, CA: c.CA, Template: c.Template, API: c.API, TokenFile: c.TokenFile, Issuers: issuers, Validity: c.Validity, TokenLife: c.JWTLife,
+		Roots: roots, UserAgent: userAgent(), Deadline: c.Deadline, Dial: a.dial(), Log: a.part("ezca"),
+	}), nil
+}
