@@ -68,6 +68,7 @@ type hello struct {
 	flags      byte
 	keepAlive  uint16
 	id, user   string
+	password   string
 	afterwards []byte
 }
 
@@ -78,7 +79,12 @@ func (h hello) bytes() []byte {
 	if h.flags == 0 {
 		h.flags = 0x82
 	}
-	return frame(0x10, str("MQTT"), []byte{h.level, h.flags, byte(h.keepAlive >> 8), byte(h.keepAlive)}, str(h.id), h.afterwards, str(h.user))
+	var password []byte
+	if h.password != "" {
+		h.flags |= 0x40
+		password = str(h.password)
+	}
+	return frame(0x10, str("MQTT"), []byte{h.level, h.flags, byte(h.keepAlive >> 8), byte(h.keepAlive)}, str(h.id), h.afterwards, str(h.user), password)
 }
 
 func (c *client) send(b []byte) {

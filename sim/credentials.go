@@ -104,6 +104,7 @@ func (s *hubSession) ask(p *publish, rid string) error {
 
 func (s *hubSession) deny(rid string, no *denial) {
 	c := s.cloud
+	c.refuseAt(AtIssue, s.device.id)
 	c.log("hub", Answered, s.device.id, fmt.Sprintf("%d %s", no.code, no.text))
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -186,6 +187,7 @@ func (c *Cloud) outcome(d *device, op *operation, der []byte) (int, []byte) {
 	if err != nil {
 		info := &infoBody{CorrelationID: op.correlation, CredentialError: "400000", CredentialMessage: "CSR did not pass verification"}
 		no := &denial{code: 400037, text: "Unable to complete the certificate request at this time: " + err.Error(), info: info}
+		c.journal.refused[place{AtIssue, d.id}]++
 		c.note("hub", Answered, d.id, fmt.Sprintf("%d %s", no.code, no.text))
 		return 400, no.body(false)
 	}

@@ -1,7 +1,6 @@
 package sim
 
 import (
-	"crypto/sha1"
 	"crypto/sha256"
 	"crypto/x509"
 	"encoding/hex"
@@ -17,7 +16,8 @@ type device struct {
 	id       string
 	auth     Auth
 	disabled bool
-	unique   uint64 // what certificates issued to it must carry
+	unique   uint64   // what certificates issued to it must carry
+	entry    identity // as the registry shows it
 
 	session *hubSession // the live one
 	filters map[string]byte
@@ -26,13 +26,16 @@ type device struct {
 	kept    bool // filters and flight outlive the session: it was begun with clean session 0
 	pending *operation
 	twin    twin
+	calls   map[string]*call // direct methods that wait for an answer, by request ID
+	letters []*queued        // messages that it has not completed
+	met     bool             // it was connected once
 }
 
 // place returns the entry of that ID, made where there is none. The caller holds c.mu.
 func (c *Cloud) place(id string) *device {
 	d := c.devices[id]
 	if d == nil {
-		d = &device{id: id, unique: newUnique(), filters: map[string]byte{}, twin: newTwin()}
+		d = &device{id: id, unique: newUnique(), filters: map[string]byte{}, twin: newTwin(), entry: newIdentity()}
 		c.devices[id] = d
 	}
 	return d
@@ -54,17 +57,83 @@ func (d *device) cancel() {
 	}
 }
 
-// admits says why the hub does not accept a device with that chain, or nil. The caller holds c.mu.
-func (c *Cloud) admits(d *device, presented []*x509.Certificate) error {
+// setDisabled needs c.mu to be held.
+func (c *Cloud) setDisabled(d *device, is bool) {
+	if d.disabled != is {
+		d.entry.statusUpdated = time.Now()
+	}
+	d.disabled = is
+	d.edited()
+	if is {
+		c.withModules(d, (*device).drop)
+	}
+}
+
+// remove needs c.mu to be held.
+func (c *Cloud) remove(d *device) {
+	c.withModules(d, func(d *device) {
+		d.drop()
+		d.cancel()
+		delete(c.devices, d.id)
+	})
+}
+
+func (c *Cloud) withModules(d *device, f func(*device)) {
+	f(d)
+	for id, m := range c.devices {
+		if strings.HasPrefix(id, d.id+"/") {
+			f(m)
+		}
+	}
+}
+
+// path is how topics and tokens name the device or module.
+func (d *device) path() string {
+	if parent, module, is := strings.Cut(d.id, "/"); is {
+		return "devices/" + parent + "/modules/" + module
+	}
+	return "devices/" + d.id
+}
+
+func (d *device) module() bool { return strings.Contains(d.id, "/") }
+
+// admits says why the hub does not accept a device with that chain or token, or nil. The caller holds c.mu.
+func (c *Cloud) admits(d *device, presented []*x509.Certificate, t *token) error {
 	if d == nil {
 		return errors.New("device is not registered")
 	}
-	if d.disabled {
+	parent, _, _ := strings.Cut(d.id, "/")
+	switch of := c.devices[parent]; {
+	case d.disabled:
 		return errors.New("device is disabled")
-	}
-	if len(presented) == 0 {
+	case of == nil:
+		return errors.New("device of the module is not registered")
+	case of.disabled:
+		return errors.New("device of the module is disabled")
+	case t != nil:
+		return c.admitsToken(d, t)
+	case len(presented) == 0:
 		return errors.New("no client certificate")
+	case len(d.auth.Keys) > 0:
+		return errors.New("a certificate: the device is registered with a key")
 	}
+	return c.admitsChain(d, presented)
+}
+
+func (c *Cloud) admitsToken(d *device, t *token) error {
+	if c.policy.NoDeviceSAS {
+		return errors.New("tokens of devices are switched off: disableDeviceSAS")
+	}
+	if t.name != "" && c.policy.PolicyTokens {
+		return c.hubPolicies.check(t, connectDevice, HubHost, HubHost+"/"+d.path())
+	}
+	if len(d.auth.Keys) == 0 {
+		return errors.New("a token: the device is registered with a certificate")
+	}
+	return t.check(HubHost+"/"+d.path(), "", d.auth.Keys...)
+}
+
+func (c *Cloud) admitsChain(d *device, presented []*x509.Certificate) error {
 	leaf, now := presented[0], time.Now()
 	switch {
 	case now.Before(leaf.NotBefore):
@@ -74,12 +143,19 @@ func (c *Cloud) admits(d *device, presented []*x509.Certificate) error {
 	case leaf.Subject.CommonName != d.id:
 		return fmt.Errorf("certificate is for %q, the device is %q", leaf.Subject.CommonName, d.id)
 	}
+	if err := c.outlived(presented...); err != nil {
+		return err
+	}
 	if len(d.auth.Thumbprints) > 0 {
 		return d.auth.checkThumbprint(leaf)
 	}
 	chain, err := chainTo(presented, c.pki.operational.root.cert)
-	if err != nil && d.auth.CA != nil {
-		chain, err = chainTo(presented, d.auth.CA)
+	others := c.hubCAs.proven()
+	if d.auth.CA != nil {
+		others = append(others, d.auth.CA)
+	}
+	if err != nil && len(others) > 0 {
+		chain, err = chainTo(presented, others...)
 	}
 	if err != nil {
 		return err
@@ -88,9 +164,8 @@ func (c *Cloud) admits(d *device, presented []*x509.Certificate) error {
 }
 
 func (a Auth) checkThumbprint(leaf *x509.Certificate) error {
-	short := sha1.Sum(leaf.Raw)
 	for _, t := range a.Thumbprints {
-		if strings.EqualFold(t, thumbprint(leaf)) || strings.EqualFold(t, hex.EncodeToString(short[:])) {
+		if strings.EqualFold(t, thumbprint(leaf)) || strings.EqualFold(t, thumbprint1(leaf)) {
 			return nil
 		}
 	}
@@ -150,11 +225,13 @@ func (d *device) attach(s *hubSession, clean bool) {
 	}
 	d.kept = !clean
 	d.session = s
+	d.begins(clean)
 }
 
 func (d *device) forget() {
 	clear(d.filters)
 	d.flight = nil
+	d.unsend()
 	if d.pending != nil {
 		d.pending.sent = nil
 	}

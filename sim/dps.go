@@ -1,8 +1,6 @@
 package sim
 
 import (
-	"bytes"
-	"crypto/x509"
 	"fmt"
 	"strings"
 	"time"
@@ -15,18 +13,17 @@ const (
 	dpsGet     = "$dps/registrations/GET/iotdps-get-operationstatus/?"
 )
 
-// dpsSession is a device at the DPS.
+// dpsSession is a device at the DPS by MQTT.
 type dpsSession struct {
-	link         *link
-	cloud        *Cloud
-	registration string
-	version      version
-	filters      map[string]byte
-	packetID     uint16
+	link     *link
+	cloud    *Cloud
+	claim    *claim
+	filters  map[string]byte
+	packetID uint16
 }
 
-// acceptDPS judges a certificate by its chain, its dates and its name. Whether its owner is enrolled is
-// answered to the registration, not to the connection.
+// acceptDPS judges a certificate by its chain, its dates and its name, and a token by the enrolled keys. Whether the
+// owner of a certificate is enrolled is answered to the registration, not to the connection.
 func (c *Cloud) acceptDPS(l *link, p *connect) (handler, error) {
 	scope, registration, v, err := parseDPSUsername(p.username)
 	switch {
@@ -38,9 +35,17 @@ func (c *Cloud) acceptDPS(l *link, p *connect) (handler, error) {
 		return nil, &Refusal{Code: 5, Message: "client ID is not the registration ID"}
 	case p.will != nil:
 		return nil, &Refusal{Code: 5, Message: "a will: the DPS has none"}
+	case !c.knows(dpsVersions, v):
+		return nil, &Refusal{Code: 5, Message: "unknown api-version " + string(v)}
+	}
+	q := &claim{registration: registration, version: v, chain: l.chain, transport: l.transport()}
+	if len(p.password) > 0 {
+		if q.token, err = parseToken(string(p.password)); err != nil {
+			return nil, &Refusal{Code: 5, Message: err.Error()}
+		}
 	}
 	c.mu.Lock()
-	_, err = c.enrolledChain(registration, l.chain)
+	_, err = c.attest(q)
 	c.mu.Unlock()
 	if err != nil {
 		return nil, &Refusal{Code: 5, Message: err.Error()}
@@ -49,69 +54,8 @@ func (c *Cloud) acceptDPS(l *link, p *connect) (handler, error) {
 		c.log("dps", Faulted, registration, err.Error())
 		return nil, err
 	}
-	return &dpsSession{link: l, cloud: c, registration: registration, version: v, filters: map[string]byte{}}, nil
-}
-
-// enrolledChain is the verified chain of a device, or why it has none. The caller holds c.mu.
-func (c *Cloud) enrolledChain(registration string, presented []*x509.Certificate) ([]*x509.Certificate, error) {
-	if len(presented) == 0 {
-		return nil, fmt.Errorf("no client certificate")
-	}
-	leaf := presented[0]
-	if !strings.EqualFold(leaf.Subject.CommonName, registration) {
-		return nil, fmt.Errorf("certificate is for %q, the registration ID is %q", leaf.Subject.CommonName, registration)
-	}
-	if e := c.individual(registration); e != nil && e.Certificate != nil {
-		return presented, exactly(leaf, e.Certificate)
-	}
-	return chainTo(presented, c.verified()...)
-}
-
-func exactly(leaf, want *x509.Certificate) error {
-	now := time.Now()
-	switch {
-	case !bytes.Equal(leaf.Raw, want.Raw):
-		return fmt.Errorf("not the enrolled certificate")
-	case now.Before(leaf.NotBefore) || now.After(leaf.NotAfter):
-		return fmt.Errorf("certificate is not in date")
-	}
-	return nil
-}
-
-// verified are the CAs that the DPS knows: the factory's root, and those of all groups. The caller holds c.mu.
-func (c *Cloud) verified() []*x509.Certificate {
-	all := []*x509.Certificate{c.pki.factory.root.cert}
-	for _, e := range c.enrollments {
-		if e.CA != nil {
-			all = append(all, e.CA)
-		}
-	}
-	return all
-}
-
-func (c *Cloud) individual(registration string) *Enrollment {
-	for _, e := range c.enrollments {
-		if e.CA == nil && strings.EqualFold(e.Registration, registration) {
-			return e
-		}
-	}
-	return nil
-}
-
-// enrollment finds who decides about a device: its individual enrollment, else the group of the lowest CA in
-// its chain ("X.509 certificate attestation"). The caller holds c.mu.
-func (c *Cloud) enrollment(registration string, chain []*x509.Certificate) *Enrollment {
-	if e := c.individual(registration); e != nil {
-		return e
-	}
-	for _, ca := range chain[1:] {
-		for _, e := range c.enrollments {
-			if e.CA.Equal(ca) {
-				return e
-			}
-		}
-	}
-	return nil
+	l.endsWith(q.token)
+	return &dpsSession{link: l, cloud: c, claim: q, filters: map[string]byte{}}, nil
 }
 
 func (s *dpsSession) present() bool       { return false }
@@ -143,9 +87,9 @@ func (s *dpsSession) publish(p *publish) error {
 	}
 	s.link.acknowledge(p)
 	if isPut {
-		return s.reply(rid, s.register(p.payload))
+		return s.reply(rid, s.cloud.register(s.claim, p.payload))
 	}
-	return s.reply(rid, s.poll(parameter(get, "operationId")))
+	return s.reply(rid, s.cloud.poll(s.claim, parameter(get, "operationId")))
 }
 
 // reply sends a result to where the device listens; a device that does not listen hears nothing.
@@ -156,7 +100,7 @@ func (s *dpsSession) reply(rid string, r result) error {
 	t := s.cloud.weather()
 	parameters := "$rid=" + rid
 	if wait := r.wait; wait > 0 {
-		seconds := fmt.Sprintf("retry-after=%d", int((wait+time.Second-1)/time.Second))
+		seconds := fmt.Sprintf("retry-after=%d", wholeSeconds(wait))
 		if t.Swapped {
 			parameters = seconds + "&" + parameters
 		} else {
@@ -175,3 +119,6 @@ func (s *dpsSession) reply(rid string, r result) error {
 	}
 	return nil
 }
+
+// wholeSeconds rounds up: Retry-After has no fractions.
+func wholeSeconds(d time.Duration) int { return int((d + time.Second - 1) / time.Second) }

@@ -30,28 +30,36 @@ func (c *Cloud) ESTAddr() string { return c.addr(c.est) }
 
 // serveEST is one connection of a device to the EST server.
 func (c *Cloud) serveEST(l *link) {
+	if !l.secure(c.estConfig(c.estCA)) {
+		return
+	}
+	serveHTTP(l.tls, &estHandler{cloud: c, link: l, ca: c.estCA})
+	c.log("est", Disconnected, l.name, "")
+}
+
+// secure begins TLS, and reports whether that went well.
+func (l *link) secure(config *tls.Config) bool {
 	l.raw.SetDeadline(time.Now().Add(greeting))
-	l.tls = tls.Server(l.raw, c.estConfig())
+	l.tls = tls.Server(l.raw, config)
 	if err := l.tls.Handshake(); err != nil {
 		l.refused(fmt.Errorf("TLS handshake: %w", err))
 		l.linger()
-		return
+		return false
 	}
 	l.raw.SetDeadline(time.Time{})
 	l.chain = l.tls.ConnectionState().PeerCertificates
 	if len(l.chain) > 0 {
 		l.name = l.chain[0].Subject.CommonName
 	}
-	c.log("est", Connected, l.name, l.describe())
-	c.serveHTTP(l)
-	c.log("est", Disconnected, l.name, "")
+	l.cloud.log(l.service.name, Connected, l.name, l.describe())
+	return true
 }
 
 // serveHTTP returns when the connection is closed.
-func (c *Cloud) serveHTTP(l *link) {
-	one := &oneConn{conn: l.tls, over: make(chan struct{})}
+func serveHTTP(conn net.Conn, h http.Handler) {
+	one := &oneConn{conn: conn, over: make(chan struct{})}
 	server := &http.Server{
-		Handler:           &estHandler{cloud: c, link: l},
+		Handler:           h,
 		ReadHeaderTimeout: greeting,
 		IdleTimeout:       greeting,
 		ErrorLog:          log.New(io.Discard, "", 0),
@@ -65,7 +73,7 @@ func (c *Cloud) serveHTTP(l *link) {
 }
 
 // estConfig asks for a certificate, since cacerts is for everybody: who enrolls is judged by the handler.
-func (c *Cloud) estConfig() *tls.Config {
+func (c *Cloud) estConfig(a *estCA) *tls.Config {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	config := &tls.Config{
@@ -74,7 +82,7 @@ func (c *Cloud) estConfig() *tls.Config {
 		MinVersion:             tls.VersionTLS12,
 		ClientAuth:             tls.RequestClientCert,
 		SessionTicketsDisabled: true,
-		Time:                   func() time.Time { return time.Now().Add(c.weather().EST.ClockOffset) },
+		Time:                   func() time.Time { return time.Now().Add(a.weather(c.weather()).ClockOffset) },
 	}
 	if c.temper.TLS12Only {
 		config.MaxVersion = tls.VersionTLS12
@@ -82,7 +90,7 @@ func (c *Cloud) estConfig() *tls.Config {
 	if c.temper.RefuseInHandshake {
 		config.ClientAuth = tls.VerifyClientCertIfGiven
 		config.ClientCAs = x509.NewCertPool()
-		for _, root := range c.estRoots() {
+		for _, root := range a.trusted() {
 			config.ClientCAs.AddCert(root)
 		}
 	}
@@ -113,14 +121,14 @@ func (o *oneConn) Close() error {
 
 func (o *oneConn) Addr() net.Addr { return o.conn.LocalAddr() }
 
-// estTrouble is what the temper has to say at p: nil, or a refusal to answer with. Where it ends the connection, the
+// httpTrouble is what the temper has to say at p: nil, or a refusal to answer with. Where it ends the connection, the
 // handler ends here.
-func (c *Cloud) estTrouble(ctx context.Context, l *link, p Point, device string) *Refusal {
+func (c *Cloud) httpTrouble(ctx context.Context, l *link, p Point, device string) *Refusal {
 	err := c.fault(p, device)
 	if err == nil {
 		return nil
 	}
-	c.log("est", Faulted, device, fmt.Sprintf("%s: %v", p, err))
+	c.log(l.service.name, Faulted, device, fmt.Sprintf("%s: %v", p, err))
 	if no, ok := errors.AsType[*Refusal](err); ok {
 		return no
 	}

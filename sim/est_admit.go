@@ -16,7 +16,7 @@ import (
 func (h *estHandler) basic(r *http.Request) (user string, err error) {
 	user, password, ok := r.BasicAuth()
 	h.cloud.mu.Lock()
-	want, known := h.cloud.estCA.users[user]
+	want, known := h.ca.users[user]
 	h.cloud.mu.Unlock()
 	if !ok || !known || subtle.ConstantTimeCompare([]byte(password), []byte(want)) != 1 {
 		return "", &estError{http.StatusUnauthorized, "user name or password"}
@@ -35,7 +35,7 @@ func (h *estHandler) admit(r *http.Request, request *x509.CertificateRequest, t 
 	if err := policy.checkKey(request.PublicKey); err != nil {
 		return &estError{http.StatusBadRequest, err.Error()}
 	}
-	if by := h.cloud.estIssuing().SignatureAlgorithm; t.SameHash && request.SignatureAlgorithm != by {
+	if by := h.cloud.estIssuing(h.ca).SignatureAlgorithm; t.SameHash && request.SignatureAlgorithm != by {
 		return &estError{http.StatusBadRequest, fmt.Sprintf("the request is signed by %v, not %v", request.SignatureAlgorithm, by)}
 	}
 	if t.OnePeer && len(h.link.chain) != 1 {
@@ -51,7 +51,7 @@ func (h *estHandler) admit(r *http.Request, request *x509.CertificateRequest, t 
 func (h *estHandler) seen(device string, count func(*ESTCount)) {
 	h.cloud.mu.Lock()
 	defer h.cloud.mu.Unlock()
-	count(h.cloud.estCA.count(device))
+	count(h.ca.count(device))
 }
 
 func (h *estHandler) admitUser(r *http.Request, again bool) error {
@@ -67,7 +67,7 @@ func (h *estHandler) admitUser(r *http.Request, again bool) error {
 
 func (h *estHandler) admitCertificate(request *x509.CertificateRequest, t ESTTemper, again bool) error {
 	leaf, now := h.link.chain[0], time.Now().Add(t.ClockOffset)
-	own, err := h.cloud.judgeEST(h.link.chain, now)
+	own, err := h.cloud.judgeEST(h.ca, h.link.chain, now)
 	if err != nil {
 		return &estError{http.StatusForbidden, "the client certificate " + err.Error()}
 	}
@@ -90,11 +90,11 @@ func (h *estHandler) admitCertificate(request *x509.CertificateRequest, t ESTTem
 }
 
 // judgeEST says why a certificate is not one to authenticate with at now, or nil, and whether it is from this CA.
-func (c *Cloud) judgeEST(presented []*x509.Certificate, now time.Time) (own bool, err error) {
+func (c *Cloud) judgeEST(a *estCA, presented []*x509.Certificate, now time.Time) (own bool, err error) {
 	leaf := presented[0]
 	c.mu.Lock()
-	roots, ours, revoked := c.estRoots(), c.estCA.roots(), c.estCA.revoked[leaf.SerialNumber.String()]
-	presented = slices.Concat(presented, c.estCA.intermediates(), []*x509.Certificate{c.pki.factory.issuing.cert})
+	roots, ours, revoked, outlived := a.trusted(), a.roots(), a.revoked[leaf.SerialNumber.String()], c.outlived(presented...)
+	presented = slices.Concat(presented, a.intermediates(), []*x509.Certificate{c.pki.factory.issuing.cert})
 	c.mu.Unlock()
 	switch {
 	case now.Before(leaf.NotBefore):
@@ -103,6 +103,8 @@ func (c *Cloud) judgeEST(presented []*x509.Certificate, now time.Time) (own bool
 		return false, fmt.Errorf("expired at %s", leaf.NotAfter.UTC())
 	case revoked:
 		return false, errors.New("is revoked")
+	case outlived != nil:
+		return false, outlived
 	}
 	chain, err := chainTo(presented, roots...)
 	if err != nil {

@@ -11,6 +11,11 @@ import (
 
 // estCA is the authority behind the EST server. The cloud's mutex guards it.
 type estCA struct {
+	service  string // which has it
+	name     string
+	found    func(name string) (hierarchy, error)
+	weather  func(Temper) ESTTemper
+	others   []*x509.Certificate // roots of those who may enroll beside its own
 	now      hierarchy
 	before   *hierarchy // after a rollover
 	crossed  []*x509.Certificate
@@ -35,9 +40,10 @@ type ESTCount struct {
 	AuthenticatedByCertificates int
 }
 
-func newESTCA() (*estCA, error) {
-	h, err := newHierarchy("Sim EST")
+func newESTCA(service, name string, found func(string) (hierarchy, error)) (*estCA, error) {
+	h, err := found(name)
 	return &estCA{
+		service: service, name: name, found: found, weather: func(t Temper) ESTTemper { return t.EST },
 		now: h, users: map[string]string{}, revoked: map[string]bool{}, issued: map[string][]*x509.Certificate{},
 		counts: map[string]*ESTCount{}, requests: map[string]map[[32]byte]bool{}, earliest: map[string]time.Time{},
 	}, err
@@ -45,9 +51,13 @@ func newESTCA() (*estCA, error) {
 
 // ESTRoots returns the roots of the EST server's CA, the newest first.
 func (c *Cloud) ESTRoots() []*x509.Certificate {
+	return c.estRoots(c.estCA)
+}
+
+func (c *Cloud) estRoots(a *estCA) []*x509.Certificate {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return c.estCA.roots()
+	return a.roots()
 }
 
 func (a *estCA) roots() []*x509.Certificate {
@@ -58,10 +68,8 @@ func (a *estCA) roots() []*x509.Certificate {
 	return roots
 }
 
-// estRoots are the roots of those who may talk to the EST server. The caller holds c.mu.
-func (c *Cloud) estRoots() []*x509.Certificate {
-	return append(c.estCA.roots(), c.pki.factory.root.cert)
-}
+// trusted are the roots of those who may talk to the server. The caller holds the cloud's mutex.
+func (a *estCA) trusted() []*x509.Certificate { return append(a.roots(), a.others...) }
 
 // ESTUser lets name enroll any device by HTTP Basic.
 func (c *Cloud) ESTUser(name, password string) {
@@ -81,14 +89,16 @@ func (c *Cloud) ESTRevoke(device string) {
 
 // ESTRollover gives the EST server's CA a new root and a new issuing CA of the same names, and cacerts the
 // cross-certificates of RFC 4210, 4.4: new with old and old with new.
-func (c *Cloud) ESTRollover() error {
-	next, err := newHierarchy("Sim EST")
+func (c *Cloud) ESTRollover() error { return c.rollover(c.estCA) }
+
+func (c *Cloud) rollover(a *estCA) error {
+	next, err := a.found(a.name)
 	if err != nil {
 		return err
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	old := c.estCA.now
+	old := a.now
 	newWithOld, err := cross(next.root, old.root)
 	if err != nil {
 		return err
@@ -97,8 +107,8 @@ func (c *Cloud) ESTRollover() error {
 	if err != nil {
 		return err
 	}
-	c.estCA.now, c.estCA.before = next, &old
-	c.estCA.crossed = []*x509.Certificate{newWithOld, oldWithNew}
+	a.now, a.before = next, &old
+	a.crossed = []*x509.Certificate{newWithOld, oldWithNew}
 	return nil
 }
 
@@ -133,10 +143,9 @@ func (a *estCA) count(device string) *ESTCount {
 }
 
 // arrivedEST counts a request of device.
-func (c *Cloud) arrivedEST(device string, body []byte, again bool) {
+func (c *Cloud) arrivedEST(a *estCA, device string, body []byte, again bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	a := c.estCA
 	n := a.count(device)
 	if again {
 		n.Reenrolled++
@@ -154,17 +163,17 @@ func (c *Cloud) arrivedEST(device string, body []byte, again bool) {
 }
 
 // refusedEST counts an answer without a certificate, and remembers how long device was asked to wait.
-func (c *Cloud) refusedEST(device string, status int, wait time.Duration) {
+func (c *Cloud) refusedEST(a *estCA, device string, status int, wait time.Duration) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if wait > 0 {
-		c.estCA.earliest[device] = time.Now().Add(wait)
+		a.earliest[device] = time.Now().Add(wait)
 	}
 	if status == http.StatusAccepted {
-		c.estCA.count(device).Pending++
+		a.count(device).Pending++
 		return
 	}
-	c.estCA.count(device).Refused++
+	a.count(device).Refused++
 }
 
 // issued counts a certificate for a device that presented chain.

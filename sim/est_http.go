@@ -23,6 +23,7 @@ var estPath = regexp.MustCompile(`^(?:/EST/[^/]+/[^/]+/[^/]+)?/\.well-known/est(
 type estHandler struct {
 	cloud *Cloud
 	link  *link
+	ca    *estCA
 }
 
 // estError is an answer that says no.
@@ -34,7 +35,7 @@ type estError struct {
 func (e *estError) Error() string { return e.text }
 
 func (h *estHandler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	t := h.cloud.weather().EST
+	t := h.ca.weather(h.cloud.weather())
 	w.Header().Set("Date", time.Now().Add(t.ClockOffset).UTC().Format(http.TimeFormat))
 	if t.RedirectTo != "" && r.Header.Get("Referer") == "" { // clients say whence they come
 		t.redirect(w, r)
@@ -74,9 +75,9 @@ func (t ESTTemper) redirect(w http.ResponseWriter, r *http.Request) {
 // info serves what is for everybody.
 func (h *estHandler) info(w http.ResponseWriter, r *http.Request, t ESTTemper, count func(*ESTCount), serve func(http.ResponseWriter, ESTTemper)) {
 	h.cloud.mu.Lock()
-	count(h.cloud.estCA.count(h.link.name))
+	count(h.ca.count(h.link.name))
 	h.cloud.mu.Unlock()
-	if no := h.cloud.estTrouble(r.Context(), h.link, AtESTInfo, h.link.name); no != nil {
+	if no := h.cloud.httpTrouble(r.Context(), h.link, AtESTInfo, h.link.name); no != nil {
 		h.refuse(w, h.link.name, &estError{no.Code, no.Message}, no.RetryAfter, t)
 		return
 	}
@@ -93,7 +94,7 @@ func (h *estHandler) info(w http.ResponseWriter, r *http.Request, t ESTTemper, c
 
 func (h *estHandler) authorities(w http.ResponseWriter, t ESTTemper) {
 	h.cloud.mu.Lock()
-	all := h.cloud.estCA.authorities()
+	all := h.ca.authorities()
 	h.cloud.mu.Unlock()
 	respond(w, t.Info, http.StatusOK, "application/pkcs7-mime", t.Encoding, all...)
 }
@@ -115,9 +116,9 @@ func (h *estHandler) enroll(w http.ResponseWriter, r *http.Request, t ESTTemper,
 		device = request.Subject.CommonName
 	}
 	c := h.cloud
-	c.arrivedEST(device, body, again)
-	c.log("est", Asked, device, r.URL.Path)
-	if no := c.estTrouble(r.Context(), h.link, AtESTEnroll, device); no != nil {
+	c.arrivedEST(h.ca, device, body, again)
+	c.log(h.ca.service, Asked, device, r.URL.Path)
+	if no := c.httpTrouble(r.Context(), h.link, AtESTEnroll, device); no != nil {
 		h.refuse(w, device, &estError{no.Code, no.Message}, no.RetryAfter, t)
 		return
 	}
@@ -167,14 +168,14 @@ func (h *estHandler) read(r *http.Request, t ESTTemper) (*x509.CertificateReques
 
 func (h *estHandler) issue(w http.ResponseWriter, r *http.Request, request *x509.CertificateRequest, t ESTTemper, device string) {
 	c := h.cloud
-	cert, err := c.certifyEST(request, t)
+	cert, err := c.certifyEST(h.ca, request, t)
 	if err != nil {
 		h.refuse(w, device, err, 0, t)
 		return
 	}
 	h.seen(device, func(n *ESTCount) { n.issued(h.link.chain, cert) })
-	c.log("est", Issued, device, "serial "+cert.SerialNumber.Text(16))
-	if no := c.estTrouble(r.Context(), h.link, AtESTIssued, device); no != nil {
+	c.log(h.ca.service, Issued, device, "serial "+cert.SerialNumber.Text(16))
+	if no := c.httpTrouble(r.Context(), h.link, AtESTIssued, device); no != nil {
 		h.refuse(w, device, &estError{no.Code, no.Message}, no.RetryAfter, t)
 		return
 	}
@@ -189,17 +190,17 @@ func (h *estHandler) issue(w http.ResponseWriter, r *http.Request, request *x509
 func (h *estHandler) answer(cert *x509.Certificate, t ESTTemper) []*x509.Certificate {
 	switch {
 	case t.Answer == ESTWithChain:
-		return []*x509.Certificate{h.cloud.ESTRoots()[0], h.cloud.estIssuing(), cert}
+		return []*x509.Certificate{h.cloud.estRoots(h.ca)[0], h.cloud.estIssuing(h.ca), cert}
 	case t.Answer == ESTOldOne && len(h.link.chain) > 0:
 		return h.link.chain[:1]
 	}
 	return []*x509.Certificate{cert}
 }
 
-func (c *Cloud) estIssuing() *x509.Certificate {
+func (c *Cloud) estIssuing(a *estCA) *x509.Certificate {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return c.estCA.now.issuing.cert
+	return a.now.issuing.cert
 }
 
 // refuse answers with an error, or with 202.
@@ -208,8 +209,8 @@ func (h *estHandler) refuse(w http.ResponseWriter, device string, err error, wai
 	if !ok {
 		no = &estError{http.StatusInternalServerError, err.Error()}
 	}
-	h.cloud.refusedEST(device, no.status, wait)
-	h.cloud.log("est", Answered, device, fmt.Sprintf("%d %s", no.status, no.text))
+	h.cloud.refusedEST(h.ca, device, no.status, wait)
+	h.cloud.log(h.ca.service, Answered, device, fmt.Sprintf("%d %s", no.status, no.text))
 	if wait > 0 {
 		w.Header().Set("Retry-After", t.retryAfter(wait))
 	}

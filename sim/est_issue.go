@@ -12,20 +12,20 @@ import (
 var oidSubjectAltName = asn1.ObjectIdentifier{2, 5, 29, 17}
 
 // certifyEST makes a certificate as the request wants it, names byte for byte, or as the temper wants it.
-func (c *Cloud) certifyEST(r *x509.CertificateRequest, t ESTTemper) (*x509.Certificate, error) {
+func (c *Cloud) certifyEST(a *estCA, r *x509.CertificateRequest, t ESTTemper) (*x509.Certificate, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	template, public := c.policy.estTemplate(r, time.Now().Add(t.ClockOffset)), r.PublicKey
 	t.Answer.spoil(template, time.Now().Add(t.ClockOffset))
 	if t.Answer == ESTWrongKey {
-		public = c.estCA.now.issuing.key.Public()
+		public = a.now.issuing.key.Public()
 	}
-	cert, err := c.signEST(template, public, t)
+	cert, err := c.signEST(a, template, public, t)
 	if err != nil {
 		return nil, err
 	}
 	cn := r.Subject.CommonName
-	c.estCA.issued[cn] = append(c.estCA.issued[cn], cert)
+	a.issued[cn] = append(a.issued[cn], cert)
 	return cert, nil
 }
 
@@ -61,13 +61,13 @@ func (a ESTAnswer) spoil(template *x509.Certificate, now time.Time) {
 }
 
 // signEST needs c.mu to be held.
-func (c *Cloud) signEST(template *x509.Certificate, public crypto.PublicKey, t ESTTemper) (*x509.Certificate, error) {
-	by := c.estCA.now.issuing
+func (c *Cloud) signEST(a *estCA, template *x509.Certificate, public crypto.PublicKey, t ESTTemper) (*x509.Certificate, error) {
+	by := a.now.issuing
 	switch {
 	case t.Answer == ESTWrongIssuer:
 		by = c.pki.factory.issuing
-	case t.OldIssuer && c.estCA.before != nil:
-		by = c.estCA.before.issuing
+	case t.OldIssuer && a.before != nil:
+		by = a.before.issuing
 	}
 	der, err := x509.CreateCertificate(rand.Reader, template, by.cert, public, by.key)
 	if err != nil {
@@ -78,9 +78,9 @@ func (c *Cloud) signEST(template *x509.Certificate, public crypto.PublicKey, t E
 
 // ESTCertify issues a certificate as if r had been asked for by a device, and returns it with its chain.
 func (c *Cloud) ESTCertify(r *x509.CertificateRequest) ([]*x509.Certificate, error) {
-	leaf, err := c.certifyEST(r, ESTTemper{})
+	leaf, err := c.certifyEST(c.estCA, r, ESTTemper{})
 	if err != nil {
 		return nil, err
 	}
-	return []*x509.Certificate{leaf, c.estIssuing()}, nil
+	return []*x509.Certificate{leaf, c.estIssuing(c.estCA)}, nil
 }

@@ -2,6 +2,7 @@ package sim_test
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"crypto"
 	"crypto/elliptic"
@@ -27,6 +28,7 @@ type estClient struct {
 	*testing.T
 	*http.Client
 	user, password string
+	base           string // of its address; "" is the EST server's
 }
 
 func atEST(t *testing.T, cloud *sim.Cloud, credentials ...credential) *estClient {
@@ -52,7 +54,7 @@ func (c *estClient) send(path, contentType string, body []byte) (*http.Response,
 	if body != nil {
 		method = http.MethodPost
 	}
-	r, err := http.NewRequestWithContext(c.Context(), method, "https://"+sim.ESTHost+path, bytes.NewReader(body))
+	r, err := http.NewRequestWithContext(c.Context(), method, cmp.Or(c.base, "https://"+sim.ESTHost)+path, bytes.NewReader(body))
 	if err != nil {
 		c.Fatal(err)
 	}

@@ -34,28 +34,41 @@ func (c *Cloud) acceptHub(l *link, p *connect) (handler, error) {
 	case id != p.clientID:
 		return nil, &Refusal{Code: 5, Message: "client ID is not the device ID"}
 	}
-	c.mu.Lock()
-	err = c.admits(c.devices[id], l.chain)
-	c.mu.Unlock()
+	t, err := c.ticket(id, l, p)
 	if err != nil {
 		return nil, &Refusal{Code: 5, Message: err.Error()}
+	}
+	if err := c.connectable(); err != nil {
+		return nil, err
 	}
 	if err := c.fault(AtConnect, id); err != nil {
 		c.log("hub", Faulted, id, fmt.Sprintf("%s: %v", AtConnect, err))
 		return nil, err
 	}
-	return c.open(l, p, id, v)
+	return c.open(l, p, id, v, t)
+}
+
+// ticket is the token of a device, nil where it comes with a certificate, or why it is not accepted.
+func (c *Cloud) ticket(id string, l *link, p *connect) (t *token, err error) {
+	if len(p.password) > 0 {
+		if t, err = parseToken(string(p.password)); err != nil {
+			return nil, err
+		}
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return t, c.admits(c.devices[id], l.chain, t)
 }
 
 // open judges once more, since the fault point let go of the lock, and gives the device its session.
-func (c *Cloud) open(l *link, p *connect, id string, v version) (handler, error) {
+func (c *Cloud) open(l *link, p *connect, id string, v version, t *token) (handler, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	d := c.devices[id]
-	if err := c.admits(d, l.chain); err != nil {
+	if err := c.admits(d, l.chain, t); err != nil {
 		return nil, &Refusal{Code: 5, Message: err.Error()}
 	}
-	if c.temper.OldCert == OldCertDiesAtConnect {
+	if c.temper.OldCert == OldCertDiesAtConnect && t == nil {
 		c.buryBefore(d, l)
 	}
 	s := &hubSession{link: l, cloud: c, device: d, version: v, will: p.will}
@@ -63,6 +76,7 @@ func (c *Cloud) open(l *link, p *connect, id string, v version) (handler, error)
 		return nil, &Refusal{Code: 5, Message: "will topic " + s.will.topic}
 	}
 	d.attach(s, p.clean)
+	l.endsWith(t)
 	return s, nil
 }
 
@@ -85,7 +99,7 @@ func (s *hubSession) begin() {
 		s.link.out.send(p.encode())
 	}
 	s.cloud.mu.Unlock()
-	s.cloud.deliver(s.device)
+	s.subscribed()
 }
 
 func (s *hubSession) end(orderly bool) {
@@ -119,6 +133,7 @@ func (s *hubSession) acknowledged(id uint16) {
 			if d.pending != nil && d.pending.sent == p {
 				d.pending = nil
 			}
+			s.cloud.complete(d, p)
 			return
 		}
 	}
@@ -141,15 +156,18 @@ func (s *hubSession) subscribe(one subscription) (byte, error) {
 // may reports whether the hub has such a filter for the device.
 func (d *device) may(filter string) bool {
 	for _, tree := range []string{credentials + "res/", "$iothub/twin/res/", "$iothub/twin/PATCH/properties/desired/",
-		"$iothub/methods/POST/", "devices/" + d.id + "/messages/devicebound/"} {
+		"$iothub/methods/POST/", d.inbox()} {
 		if strings.HasPrefix(filter, tree) {
-			return true
+			return !d.module() || tree != credentials+"res/" // which are described for devices only
 		}
 	}
 	return false
 }
 
-func (s *hubSession) subscribed() { s.cloud.deliver(s.device) }
+func (s *hubSession) subscribed() {
+	s.cloud.deliver(s.device)
+	s.cloud.post(s.device)
+}
 
 func (s *hubSession) unsubscribe(filter string) {
 	s.cloud.mu.Lock()
@@ -157,22 +175,29 @@ func (s *hubSession) unsubscribe(filter string) {
 	delete(s.device.filters, filter)
 }
 
-func (d *device) events() string { return "devices/" + d.id + "/messages/events" }
+func (d *device) events() string { return d.path() + "/messages/events" }
+
+// inbox is where messages to the device come, or inputs of the module.
+func (d *device) inbox() string {
+	if d.module() {
+		return d.path() + "/"
+	}
+	return d.path() + "/messages/devicebound/"
+}
 
 func (s *hubSession) publish(p *publish) error {
 	path, query, _ := strings.Cut(p.topic, "/?")
 	switch {
 	case p.topic == s.device.events() || strings.HasPrefix(p.topic, s.device.events()+"/"):
 		return s.telemetry(p)
-	case strings.TrimSuffix(path, "/") == credentials+"POST/issueCertificate":
+	case strings.TrimSuffix(path, "/") == credentials+"POST/issueCertificate" && !s.device.module():
 		return s.ask(p, parameter(query, "$rid"))
 	case path == "$iothub/twin/GET", path == "$iothub/twin/PATCH/properties/reported":
 		s.link.acknowledge(p)
-		s.answerTwin(path, parameter(query, "$rid"), p.payload)
-		return nil
-	case strings.HasPrefix(path, "$iothub/methods/res/"): // nobody invokes methods yet: a late answer, which the hub ignores
+		return s.answerTwin(path, query, p.payload)
+	case strings.HasPrefix(path, "$iothub/methods/res/"):
 		s.link.acknowledge(p)
-		return nil
+		return s.answerMethod(path, parameter(query, "$rid"), p.payload)
 	}
 	return badTopic(p.topic)
 }
@@ -183,6 +208,10 @@ func (s *hubSession) telemetry(p *publish) error {
 	if err != nil {
 		return err
 	}
+	wait, err := s.admitMessage()
+	if err != nil {
+		return err
+	}
 	if err := s.trouble(AtPublish); err != nil {
 		return err
 	}
@@ -190,7 +219,7 @@ func (s *hubSession) telemetry(p *publish) error {
 	if err := s.trouble(AtPuback); err != nil {
 		return err
 	}
-	s.link.acknowledge(p)
+	s.link.acknowledgeIn(p, wait)
 	return nil
 }
 

@@ -25,9 +25,11 @@ const (
 type service struct {
 	name   string
 	host   string
-	limit  int // of a packet
+	limit  int   // of a packet
+	entry  Point // where connections are refused
 	accept func(*link, *connect) (handler, error)
 	serve  func(*link) // the whole connection of a service that does not speak MQTT
+	web    bool        // it is behind port 443, and another service of the same host behind all others
 }
 
 // handler is the service's side of one accepted connection. An error of any method ends the connection.
@@ -48,12 +50,14 @@ type link struct {
 	service *service
 	raw     net.Conn
 	tls     *tls.Conn
+	stream  io.ReadWriter // where packets come and go: TLS, or a WebSocket in it
 	chain   []*x509.Certificate
 	number  uint64 // of the session
 	name    string // of the device, once it has said it
 	out     *outbox
 	gone    chan struct{} // closed when the connection is
 	once    sync.Once
+	expiry  *time.Timer // ends the session with its token, where it has one
 }
 
 // newLink needs c.mu to be held.
@@ -61,6 +65,7 @@ func newLink(c *Cloud, s *service, raw net.Conn) *link {
 	c.sessions++
 	l := &link{cloud: c, service: s, raw: raw, number: c.sessions, gone: make(chan struct{})}
 	l.tls = tls.Server(raw, c.serverConfig(s))
+	l.stream = l.tls
 	l.out = newOutbox(l)
 	return l
 }
@@ -79,14 +84,27 @@ func (l *link) run() {
 		l.service.serve(l)
 		return
 	}
+	if l.handshake() {
+		l.talk()
+	}
+}
+
+// handshake reports whether TLS stands.
+func (l *link) handshake() bool {
 	l.raw.SetDeadline(time.Now().Add(greeting))
 	if err := l.tls.Handshake(); err != nil {
 		l.refused(fmt.Errorf("TLS handshake: %w", err))
 		l.linger()
-		return
+		return false
 	}
 	l.chain = l.tls.ConnectionState().PeerCertificates
-	in := bufio.NewReader(l.tls)
+	return true
+}
+
+// talk is one session of MQTT, from CONNECT to its end.
+func (l *link) talk() {
+	l.raw.SetDeadline(time.Now().Add(greeting))
+	in := bufio.NewReader(l.stream)
 	c, h, err := l.greet(in)
 	if err != nil {
 		l.refused(err)
@@ -101,6 +119,9 @@ func (l *link) run() {
 	err = l.converse(in, h, c.idle())
 	h.end(errors.Is(err, errOrderly))
 	l.out.finish()
+	if l.expiry != nil {
+		l.expiry.Stop()
+	}
 	l.cloud.log(l.service.name, Disconnected, l.name, err.Error())
 }
 
@@ -111,64 +132,8 @@ func (l *link) forget() {
 	l.cloud.mu.Unlock()
 }
 
-// greet reads CONNECT and lets the service judge it.
-func (l *link) greet(in io.Reader) (*connect, handler, error) {
-	first, err := readPacket(in, l.service.limit)
-	if err != nil {
-		return nil, nil, fmt.Errorf("read CONNECT: %w", err)
-	}
-	c, ok := first.(*connect)
-	if !ok {
-		return nil, nil, fmt.Errorf("first packet is a %T, not a CONNECT", first)
-	}
-	l.name = c.clientID
-	h, err := l.judge(c)
-	return c, h, err
-}
-
-// The CONNACK codes. Azure's codes other than 5 are not documented; these follow MQTT 3.1.1, table 3.1.
-func (l *link) judge(c *connect) (handler, error) {
-	if !c.known {
-		return nil, &Refusal{Code: 1, Message: "not MQTT 3.1.1"}
-	}
-	if c.clientID == "" {
-		return nil, &Refusal{Code: 2, Message: "empty client ID"}
-	}
-	if len(c.password) > 0 {
-		return nil, &Refusal{Code: 5, Message: "a password: this cloud knows only certificates"}
-	}
-	return l.service.accept(l, c)
-}
-
-// deny answers a connect that is refused in so many words, and lets one wait to which nothing is said. Any other
-// one just ends.
-func (l *link) deny(err error) {
-	if errors.Is(err, ErrSilent) {
-		io.Copy(io.Discard, l.raw)
-	}
-	no, ok := errors.AsType[*Refusal](err)
-	if !ok {
-		return
-	}
-	l.sleepUntil(time.Now().Add(l.cloud.weather().Latency))
-	if _, err := l.tls.Write(connack(false, byte(no.Code))); err != nil {
-		return
-	}
-	l.tls.CloseWrite()
-	l.linger()
-}
-
-// linger waits until the device has hung up: a socket closed with bytes unread resets the connection, and the
-// device would never see the last thing said.
-func (l *link) linger() {
-	if half, ok := l.raw.(interface{ CloseWrite() error }); ok {
-		half.CloseWrite()
-	}
-	l.raw.SetReadDeadline(time.Now().Add(farewell))
-	io.Copy(io.Discard, l.raw)
-}
-
 func (l *link) refused(err error) {
+	l.cloud.refuseAt(l.service.entry, l.name)
 	l.cloud.log(l.service.name, Refused, l.name, err.Error())
 }
 
@@ -222,9 +187,11 @@ func (l *link) publish(p *publish, h handler) error {
 }
 
 // acknowledge is for handlers to call: what they answer beyond it comes after it.
-func (l *link) acknowledge(p *publish) {
+func (l *link) acknowledge(p *publish) { l.acknowledgeIn(p, 0) }
+
+func (l *link) acknowledgeIn(p *publish, wait time.Duration) {
 	if p.qos == 1 {
-		l.out.send(answer(typePuback, p.id))
+		l.out.sendIn(answer(typePuback, p.id), wait)
 	}
 }
 
@@ -241,6 +208,25 @@ func (l *link) subscribe(p *subscribe, h handler) error {
 	l.out.send(answer(typeSuback, p.id, codes...))
 	h.subscribed()
 	return nil
+}
+
+// endsWith ends the session with its token. MQTT has no way to renew one ("Communicate with an IoT hub using MQTT").
+func (l *link) endsWith(t *token) {
+	if t == nil {
+		return
+	}
+	l.expiry = time.AfterFunc(time.Until(t.expiry), func() {
+		l.cloud.log(l.service.name, Expired, l.name, "401003 the token has expired")
+		l.kill()
+	})
+}
+
+// transport is how packets come and go.
+func (l *link) transport() string {
+	if _, is := l.stream.(*socket); is {
+		return byWebSocket
+	}
+	return byMQTT
 }
 
 // idle is how long a device may be silent: one and a half times its keep-alive, section 3.1.2.10.

@@ -28,8 +28,11 @@ func newOutbox(l *link) *outbox {
 	return &outbox{link: l, done: make(chan struct{}), wake: make(chan struct{}, 1)}
 }
 
-func (o *outbox) send(packet []byte) {
-	due := time.Now().Add(time.Duration(o.link.cloud.latency.Load()))
+func (o *outbox) send(packet []byte) { o.sendIn(packet, 0) }
+
+// sendIn lets everything behind the packet wait, too.
+func (o *outbox) sendIn(packet []byte, wait time.Duration) {
+	due := time.Now().Add(time.Duration(o.link.cloud.latency.Load()) + wait)
 	o.put(letter{due, packet})
 }
 
@@ -72,7 +75,7 @@ func (o *outbox) run() {
 			return
 		}
 		o.link.raw.SetWriteDeadline(time.Now().Add(unread))
-		if _, err := o.link.tls.Write(l.packet); err != nil {
+		if _, err := o.link.stream.Write(l.packet); err != nil {
 			return
 		}
 	}

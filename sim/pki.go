@@ -51,20 +51,39 @@ func newPKI(ecdsaServer bool) (*pki, error) {
 	return p, p.newServer(ecdsaServer)
 }
 
-func newHierarchy(name string) (hierarchy, error) {
-	root, err := newCA(name+" Root CA", nil)
+func newHierarchy(name string) (hierarchy, error) { return newHierarchyOf(name, newP384) }
+
+// newHierarchyOf makes the keys of both by newKey.
+func newHierarchyOf(name string, newKey func() (crypto.Signer, error)) (hierarchy, error) {
+	rootKey, err := newKey()
 	if err != nil {
 		return hierarchy{}, err
 	}
-	issuing, err := newCA(name+" Issuing CA", &root)
+	root, err := newCAOf(name+" Root CA", nil, rootKey)
+	if err != nil {
+		return hierarchy{}, err
+	}
+	issuingKey, err := newKey()
+	if err != nil {
+		return hierarchy{}, err
+	}
+	issuing, err := newCAOf(name+" Issuing CA", &root, issuingKey)
 	return hierarchy{root, issuing}, err
 }
 
+func newP384() (crypto.Signer, error) { return ecdsa.GenerateKey(elliptic.P384(), rand.Reader) }
+
+func newRSA() (crypto.Signer, error) { return rsa.GenerateKey(rand.Reader, 2048) }
+
 func newCA(name string, parent *signer) (signer, error) {
-	key, err := ecdsa.GenerateKey(elliptic.P384(), rand.Reader)
+	key, err := newP384()
 	if err != nil {
 		return signer{}, err
 	}
+	return newCAOf(name, parent, key)
+}
+
+func newCAOf(name string, parent *signer, key crypto.Signer) (signer, error) {
 	now := time.Now()
 	template := &x509.Certificate{
 		SerialNumber:          newSerial(newUnique()),
@@ -113,7 +132,7 @@ func (p *pki) newServer(useECDSA bool) error {
 		NotAfter:     root.cert.NotAfter,
 		KeyUsage:     x509.KeyUsageDigitalSignature,
 		ExtKeyUsage:  []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth},
-		DNSNames:     []string{DPSHost, HubHost, ESTHost, "localhost"},
+		DNSNames:     []string{DPSHost, HubHost, ESTHost, EZCAHost, EntraHost, DPSServiceHost, ManagementHost, "localhost"},
 		IPAddresses:  []net.IP{net.IPv4(127, 0, 0, 1)},
 	}
 	leaf, err := sign(template, root, key.Public())
@@ -153,6 +172,9 @@ func (c *Cloud) Bootstrap(device string, public crypto.PublicKey, life time.Dura
 	return c.pki.factory.certify(device, public, newSerial(newUnique()), life, backdate)
 }
 
+// keptCertificates is how many of a device's certificates stay on record.
+const keptCertificates = 10_000
+
 // issue certifies the request for d and remembers it. The caller holds c.mu.
 func (c *Cloud) issue(d *device, request *x509.CertificateRequest) ([]*x509.Certificate, error) {
 	chain, err := c.pki.operational.certify(d.id, request.PublicKey, newSerial(d.unique), c.policy.Life, c.policy.Backdate)
@@ -162,7 +184,8 @@ func (c *Cloud) issue(d *device, request *x509.CertificateRequest) ([]*x509.Cert
 	if c.temper.OldCert == OldCertDiesAtIssue {
 		bury(c.issued[d.id])
 	}
-	c.issued[d.id] = append(c.issued[d.id], &certificate{request: request, leaf: chain[0]})
+	all := append(c.issued[d.id], &certificate{request: request, leaf: chain[0]})
+	c.issued[d.id] = all[max(0, len(all)-keptCertificates):]
 	return chain, nil
 }
 

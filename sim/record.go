@@ -10,7 +10,7 @@ import (
 // Message is one telemetry message as the hub accepted it.
 type Message struct {
 	Time       time.Time
-	Device     string
+	Device     string // and its module, where one sent it: "device/module"
 	Topic      string
 	Properties map[string]string // decoded, application's and system's ("$.mid", "$.ct", …)
 	Body       []byte
@@ -36,6 +36,7 @@ const (
 	Connected    Kind = "connected"
 	Refused      Kind = "refused" // in the TLS handshake or by CONNACK, Detail says why
 	Disconnected Kind = "disconnected"
+	Expired      Kind = "expired" // the token of a session
 	Subscribed   Kind = "subscribed"
 	Registering  Kind = "registering"
 	Polled       Kind = "polled"
@@ -47,15 +48,16 @@ const (
 	Faulted      Kind = "faulted"   // the temper struck
 )
 
-// Received returns every telemetry message of device that the hub accepted, in order, with duplicates.
+// Received returns every telemetry message of device that the hub accepted, in order, with duplicates. A module is
+// the device "device/module".
 func (c *Cloud) Received(device string) []Message {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return slices.Clone(c.received[device])
+	return slices.Clone(c.journal.received[device])
 }
 
-// Issued returns every certificate that DPS and hub ever issued to device, in order. Bootstrap certificates are
-// not among them.
+// Issued returns every certificate that DPS and hub ever issued to device, in order, the newest 10,000. Bootstrap
+// certificates are not among them.
 func (c *Cloud) Issued(device string) []*x509.Certificate {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -81,20 +83,39 @@ func (c *Cloud) Requests(device string) []*x509.CertificateRequest {
 func (c *Cloud) Events() []Event {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return slices.Clone(c.events)
+	return slices.Clone(c.journal.events)
 }
 
-// Count is how many events of that kind device has had; "" counts all devices.
+// Count is how many events of that kind device has had; "" counts all devices. It knows also of those that are
+// no longer on record.
 func (c *Cloud) Count(device string, k Kind) int {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	if device == "" {
+		return c.journal.totals[k]
+	}
+	return c.journal.counts[tally{k, device}]
+}
+
+// Refusals is how often the cloud has said no to device at these points, in whatever way: a CONNACK, an alert, an
+// error answer, a registration that failed. "" counts all devices, no point counts all points.
+func (c *Cloud) Refusals(device string, at ...Point) int {
+	c.mu.Lock()
+	defer c.mu.Unlock()
 	n := 0
-	for _, e := range c.events {
-		if e.Kind == k && (device == "" || e.Device == device) {
-			n++
+	for where, times := range c.journal.refused {
+		if (device == "" || where.device == device) && (len(at) == 0 || slices.Contains(at, where.point)) {
+			n += times
 		}
 	}
 	return n
+}
+
+// Dropped is how many messages and events are no longer on record, since there are more than Policy.Keep.
+func (c *Cloud) Dropped() (messages, events int) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.journal.lostMessages, c.journal.lostEvents
 }
 
 // Online reports whether device has a session at the hub.
@@ -131,8 +152,17 @@ func (c *Cloud) log(service string, k Kind, device, detail string) {
 
 // note is log for those who hold c.mu.
 func (c *Cloud) note(service string, k Kind, device, detail string) {
-	c.events = append(c.events, Event{time.Now(), service, k, device, detail})
+	c.journal.event(Event{time.Now(), service, k, device, detail}, c.policy.Keep)
 	c.notify()
+}
+
+// refuseAt counts a refusal. It must be called without c.mu.
+func (c *Cloud) refuseAt(p Point, device string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if p != "" {
+		c.journal.refused[place{p, device}]++
+	}
 }
 
 func (c *Cloud) notify() {
@@ -142,7 +172,7 @@ func (c *Cloud) notify() {
 
 func (c *Cloud) record(m Message) {
 	c.mu.Lock()
-	c.received[m.Device] = append(c.received[m.Device], m)
+	c.journal.message(m, c.policy.Keep)
 	c.notify()
 	observe := c.policy.Observe
 	c.mu.Unlock()

@@ -1,28 +1,22 @@
 package sim
 
 import (
-	"bytes"
-	"crypto/x509"
-	"encoding/base64"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"strings"
 	"time"
 )
 
-// csrSince is the first day of the API versions whose registration takes a CSR; older ones ignore it.
-const csrSince = "2025-07-01"
-
 // registration is one operation of the DPS.
 type registration struct {
-	id      string
-	name    string // registration ID
-	ready   time.Time
-	polled  bool // once: the first poll is always answered "assigning"
-	request *x509.CertificateRequest
-	chain   []*x509.Certificate // verified, of the bootstrap certificate
-	result  *result
+	id     string
+	name   string // registration ID
+	ready  time.Time
+	polled bool // once: the first poll is always answered "assigning"
+	wish   *wish
+	claim  *claim
+	proof  *proof
+	result *result
 }
 
 // result is what the DPS answers.
@@ -30,58 +24,21 @@ type result struct {
 	status int
 	wait   time.Duration // retry-after
 	body   []byte
+	code   int   // of an error
+	asks   bool  // for a token, and says how to make it
+	failed bool  // although the status is 200
 	err    error // ends the session, or keeps it silent
 }
 
-// The bodies of "Communicate with DPS using MQTT".
-type (
-	operationBody struct {
-		OperationID       string     `json:"operationId"`
-		Status            string     `json:"status"`
-		RegistrationState *stateBody `json:"registrationState,omitempty"`
-	}
-	stateBody struct {
-		X509                   *x509Body       `json:"x509,omitempty"`
-		RegistrationID         string          `json:"registrationId"`
-		CreatedDateTimeUTC     string          `json:"createdDateTimeUtc,omitempty"`
-		AssignedHub            string          `json:"assignedHub,omitempty"`
-		DeviceID               string          `json:"deviceId,omitempty"`
-		Status                 string          `json:"status"`
-		Substatus              string          `json:"substatus,omitempty"`
-		ErrorCode              int             `json:"errorCode,omitempty"`
-		ErrorMessage           string          `json:"errorMessage,omitempty"`
-		LastUpdatedDateTimeUTC string          `json:"lastUpdatedDateTimeUtc,omitempty"`
-		Etag                   string          `json:"etag,omitempty"`
-		IssuedCertificateChain json.RawMessage `json:"issuedCertificateChain,omitempty"`
-	}
-	x509Body struct {
-		EnrollmentGroupID string `json:"enrollmentGroupId,omitempty"`
-	}
-	dpsError struct {
-		ErrorCode    int    `json:"errorCode"`
-		TrackingID   string `json:"trackingId"`
-		Message      string `json:"message"`
-		TimestampUTC string `json:"timestampUtc"`
-	}
-)
-
-func refuse(code int, message string) result {
-	return (&Refusal{Code: code, Message: message}).result()
-}
-
-func (r *Refusal) result() result {
-	body := dpsError{r.Code, newGUID(), r.Message, stamp7(time.Now())}
-	return result{status: r.Code / 1000, wait: r.RetryAfter, body: marshal(body)}
-}
-
 // trouble is what the temper has to say at p, or nil.
-func (s *dpsSession) trouble(p Point) *result {
-	err := s.cloud.fault(p, s.registration)
+func (c *Cloud) trouble(p Point, registration string) *result {
+	err := c.fault(p, registration)
 	if err == nil {
 		return nil
 	}
-	s.cloud.log("dps", Faulted, s.registration, fmt.Sprintf("%s: %v", p, err))
+	c.log("dps", Faulted, registration, fmt.Sprintf("%s: %v", p, err))
 	if no, ok := errors.AsType[*Refusal](err); ok {
+		c.refuseAt(p, registration)
 		r := no.result()
 		return &r
 	}
@@ -90,44 +47,67 @@ func (s *dpsSession) trouble(p Point) *result {
 
 // register starts an operation. Codes and words of what it refuses are not documented but for their form:
 // the status times 1000 and a number.
-func (s *dpsSession) register(body []byte) result {
-	s.cloud.log("dps", Registering, s.registration, fmt.Sprintf("%d bytes", len(body)))
-	if r := s.trouble(AtRegister); r != nil {
+func (c *Cloud) register(q *claim, body []byte) result {
+	c.log("dps", Registering, q.registration, fmt.Sprintf("%d bytes by %s", len(body), q.transport))
+	if r := c.trouble(AtRegister, q.registration); r != nil {
 		return *r
 	}
-	r := s.tryRegister(body)
-	if r.status != 202 {
-		s.cloud.log("dps", Answered, s.registration, string(r.body))
+	return c.answered(AtRegister, q, c.tryRegister(q, body))
+}
+
+// answered puts a refusal on record.
+func (c *Cloud) answered(p Point, q *claim, r result) result {
+	if r.err != nil || r.asks || r.status == 202 || r.status == 200 && !r.failed {
+		return r
 	}
+	c.refuseAt(p, q.registration)
+	c.log("dps", Answered, q.registration, string(r.body))
 	return r
 }
 
-func (s *dpsSession) tryRegister(body []byte) result {
-	request, err := s.parse(body)
+func (c *Cloud) tryRegister(q *claim, body []byte) result {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	w, err := c.parseWish(q, body)
 	if err != nil {
 		return refuse(400004, err.Error())
 	}
-	c := s.cloud
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	chain, err := c.enrolledChain(s.registration, s.link.chain)
+	p, err := c.attest(q)
 	if err != nil {
-		return refuse(401002, "Invalid certificate.")
+		return denied(q, err)
 	}
-	e := c.enrollment(s.registration, chain)
+	e := p.enrollment
 	if e == nil {
 		return refuse(404201, "Enrollment not found.")
 	}
+	c.asked[strings.ToLower(q.registration)] = q.asked(p, w)
 	if e.Disabled {
-		state := &stateBody{RegistrationID: s.registration, Status: "disabled"}
-		return result{status: 200, body: marshal(operationBody{"", "disabled", state})}
+		state := &stateBody{RegistrationID: q.registration, Status: "disabled"}
+		return result{status: 200, failed: true, body: marshal(operationBody{"", "disabled", state})}
 	}
 	if code := c.temper.FailedBy; code != 0 && code != 400207 {
 		return refuse(code, "Registration refused.")
 	}
-	op := &registration{id: newOperationID(), name: s.registration, ready: time.Now().Add(c.temper.Assigning), request: request, chain: chain}
-	c.operations[op.id] = op
+	op := &registration{id: newOperationID(), name: q.registration, ready: time.Now().Add(c.temper.Assigning), wish: w, claim: q, proof: p}
+	c.operations.add(op)
 	return result{status: 202, wait: c.temper.again(op), body: marshal(operationBody{OperationID: op.id, Status: "assigning"})}
+}
+
+// denied is the answer to a device that is not who it says.
+func denied(q *claim, err error) result {
+	if ask, ok := errors.AsType[*challenge](err); ok {
+		return result{status: 401, asks: true, body: marshal(challengeBody{"Authorization required", ask.blob, skn})}
+	}
+	_, malformed := errors.AsType[*malformedClaim](err)
+	switch {
+	case malformed:
+		return refuse(400004, err.Error())
+	case errors.Is(err, errNotEnrolled):
+		return refuse(404201, "Enrollment not found.")
+	case q.token != nil || q.tpm != nil || len(q.chain) == 0:
+		return refuse(401000, "Unauthorized: "+err.Error()+".")
+	}
+	return refuse(401002, "Invalid certificate.")
 }
 
 // again is when to poll the next time.
@@ -138,51 +118,21 @@ func (t Temper) again(op *registration) time.Duration {
 	return min(max(time.Until(op.ready), time.Second), 3*time.Second)
 }
 
-// parse reads the body of a registration, which may be empty.
-func (s *dpsSession) parse(body []byte) (*x509.CertificateRequest, error) {
-	if len(bytes.TrimSpace(body)) == 0 {
-		return nil, nil
-	}
-	var in struct {
-		RegistrationID *string         `json:"registrationId"`
-		Payload        *map[string]any `json:"payload"`
-		CSR            *string         `json:"csr"`
-	}
-	if err := json.Unmarshal(body, &in); err != nil {
-		return nil, fmt.Errorf("cannot decode the registration: %w", err)
-	}
-	if in.RegistrationID != nil && !strings.EqualFold(*in.RegistrationID, s.registration) {
-		return nil, fmt.Errorf("registrationId %q is not the authenticated one", *in.RegistrationID)
-	}
-	if in.CSR == nil || !s.version.since(csrSince) {
-		return nil, nil
-	}
-	der, err := decodeCSR(*in.CSR)
-	if err != nil {
-		return nil, err
-	}
-	s.cloud.mu.Lock()
-	defer s.cloud.mu.Unlock()
-	return s.cloud.policy.check(der, s.registration)
-}
-
 // pollLimit is how many polls a device has in 10 s, "Azure IoT Hub Device Provisioning Service limits".
 const pollLimit = 5
 
 // poll tells how an operation stands.
-func (s *dpsSession) poll(id string) result {
-	s.cloud.log("dps", Polled, s.registration, id)
-	if r := s.trouble(AtPoll); r != nil {
+func (c *Cloud) poll(q *claim, id string) result {
+	c.log("dps", Polled, q.registration, id)
+	if r := c.trouble(AtPoll, q.registration); r != nil {
 		return *r
 	}
-	s.cloud.mu.Lock()
-	r, fresh := s.tryPoll(id)
-	s.cloud.mu.Unlock()
-	if r.status >= 300 {
-		s.cloud.log("dps", Answered, s.registration, string(r.body))
-	}
+	c.mu.Lock()
+	r, fresh := c.tryPoll(q, id)
+	c.mu.Unlock()
+	r = c.answered(AtPoll, q, r)
 	if fresh {
-		if t := s.trouble(AtAssigned); t != nil {
+		if t := c.trouble(AtAssigned, q.registration); t != nil {
 			return *t
 		}
 	}
@@ -190,13 +140,17 @@ func (s *dpsSession) poll(id string) result {
 }
 
 // tryPoll needs c.mu to be held. It says whether the operation came to its end just now.
-func (s *dpsSession) tryPoll(id string) (r result, fresh bool) {
-	c := s.cloud
-	if !c.temper.NoPollLimit && c.tooMany(s.registration) {
+func (c *Cloud) tryPoll(q *claim, id string) (r result, fresh bool) {
+	if q.transport == byHTTPS { // each request stands for itself
+		if _, err := c.attest(q); err != nil {
+			return denied(q, err), false
+		}
+	}
+	if !c.temper.NoPollLimit && c.tooMany(q.registration) {
 		return (&Refusal{Code: 429001, Message: "Too many polls.", RetryAfter: 10 * time.Second}).result(), false
 	}
-	op := c.operations[id]
-	if op == nil || !strings.EqualFold(op.name, s.registration) {
+	op := c.operations.find(q.registration, id)
+	if op == nil {
 		return refuse(404202, "Operation not found."), false
 	}
 	if op.result != nil {
@@ -224,56 +178,31 @@ func (c *Cloud) tooMany(registration string) bool {
 	return len(recent) >= pollLimit
 }
 
-// assign registers the device at the hub and issues its certificate. The caller holds c.mu.
-func (c *Cloud) assign(op *registration) result {
-	state := &stateBody{
-		RegistrationID:         op.name,
-		CreatedDateTimeUTC:     stamp7(time.Now()),
-		LastUpdatedDateTimeUTC: stamp7(time.Now()),
-		Etag:                   base64.StdEncoding.EncodeToString([]byte(`"` + newGUID() + `"`)),
+// lookup tells how the device is registered. It never tells the certificate again.
+func (c *Cloud) lookup(q *claim, body []byte) result {
+	if r := c.trouble(AtLookup, q.registration); r != nil {
+		return *r
 	}
-	e := c.enrollment(op.name, op.chain)
-	if c.temper.FailedBy == 400207 || e == nil {
-		state.Status, state.ErrorCode, state.ErrorMessage = "failed", 400207, "Custom allocation failed with status code: 400"
-		return result{status: 200, body: marshal(operationBody{op.id, "failed", state})}
-	}
-	d := c.place(e.deviceID(op.name))
-	d.auth = Auth{CA: op.chain[len(op.chain)-1]}
-	if e.Certificate != nil {
-		d.auth = Auth{Thumbprints: []string{thumbprint(e.Certificate)}}
-	}
-	if err := c.certifyInto(state, d, op, e); err != nil {
-		return refuse(500001, err.Error())
-	}
-	state.X509, state.AssignedHub, state.DeviceID = &x509Body{}, HubHost, d.id
-	state.Status, state.Substatus = "assigned", "initialAssignment"
-	c.note("dps", Assigned, op.name, "device "+d.id)
-	return result{status: 200, body: marshal(operationBody{op.id, "assigned", state})}
+	c.mu.Lock()
+	r := c.tryLookup(q, body)
+	c.mu.Unlock()
+	return c.answered(AtLookup, q, r)
 }
 
-// certifyInto answers a CSR. The certificate names the device as the hub knows it; where that differs from the
-// registration ID, Azure's documentation does not say which one it bears.
-func (c *Cloud) certifyInto(state *stateBody, d *device, op *registration, e *Enrollment) error {
-	if op.request == nil {
-		return nil
+func (c *Cloud) tryLookup(q *claim, body []byte) result {
+	w, err := c.parseWish(q, body)
+	if err == nil && w.csr {
+		err = errors.New("a csr in a lookup")
 	}
-	if e.NoPolicy {
-		state.IssuedCertificateChain = json.RawMessage("null")
-		return nil
-	}
-	chain, err := c.issue(d, op.request)
 	if err != nil {
-		return err
+		return refuse(400004, err.Error())
 	}
-	d.auth = Auth{}
-	state.IssuedCertificateChain = marshal(encodeChain(chain))
-	c.note("dps", Issued, d.id, "serial "+chain[0].SerialNumber.Text(16))
-	return nil
-}
-
-func (e *Enrollment) deviceID(registration string) string {
-	if e.DeviceID != "" {
-		return e.DeviceID
+	if _, err := c.attest(q); err != nil {
+		return denied(q, err)
 	}
-	return registration
+	state := c.states[strings.ToLower(q.registration)]
+	if state == nil {
+		return refuse(404203, "Registration not found.")
+	}
+	return result{status: 200, body: marshal(state)}
 }

@@ -1,5 +1,5 @@
-// Package sim is a simulated Azure: a Device Provisioning Service and an IoT Hub that speak MQTT 3.1.1 over TLS,
-// check every credential, issue certificates, remember every message, and have a temper.
+// Package sim is a simulated Azure: a Device Provisioning Service and an IoT Hub that speak MQTT 3.1.1 over TLS and
+// over WebSocket, and HTTPS, check every credential, issue certificates, remember every message, and have a temper.
 //
 // It shares no code with the agent: a simulator that shares code with its client proves nothing. Where Azure's
 // documentation is silent it does what Microsoft's clients were seen to get, and says so beside the code.
@@ -7,6 +7,7 @@ package sim
 
 import (
 	"context"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"net"
@@ -17,9 +18,11 @@ import (
 
 // The names by which devices know the simulated cloud.
 const (
-	DPSHost = "global.azure-devices-provisioning.net"
-	HubHost = "simhub.azure-devices.net"
-	IDScope = "0ne00SIM001"
+	DPSHost        = "global.azure-devices-provisioning.net" // for devices
+	DPSServiceHost = "simdps.azure-devices-provisioning.net" // for the service API, which enrolls; devices may use it, too
+	ManagementHost = "management.azure.com"                  // for CA certificates
+	HubHost        = "simhub.azure-devices.net"
+	IDScope        = "0ne00SIM001"
 )
 
 // Policy is what the cloud grants. The zero value has the defaults named at each field.
@@ -28,7 +31,32 @@ type Policy struct {
 	Backdate    time.Duration // how far before its issue a certificate begins, at most Life/10; 5 minutes
 	P384Only    bool          // certify only P-384 keys, as "Certificate issuance" documents it; else also P-256 and RSA from 2048 bits on
 	ECDSAServer bool          // the servers have a P-256 key: Azure has RSA-2048, which takes a while to make
-	Observe     func(Message) // called with every telemetry message after it is recorded and before it is acknowledged
+	RSAIssuer   bool          // EZCA's authority has RSA-2048 keys; else P-384, which are made in no time
+	Port        int           // Start listens on this port and those behind it, one for each service; 0 is any free ones
+	NoDeviceSAS bool          // disableDeviceSAS: the hub takes no token of a device
+	// PolicyTokens lets a device at the hub come with a token of a shared access policy. Azure's documentation has it
+	// for the protocols other than MQTT.
+	PolicyTokens bool
+	// LowerCaseKeys derives a device's key in a group from its registration ID in lower case. Whether Azure does is not
+	// documented; where it is all in lower case anyhow, it does not matter.
+	LowerCaseKeys bool
+	// AnyVersion takes every api-version that is a date. Azure refuses those that it does not know.
+	AnyVersion bool
+	// LeafOnly has api-version 2021-11-01-preview answer with the leaf alone. Whether the one string that it answers with
+	// is the chain is not documented.
+	LeafOnly bool
+	// ConnectionProfile is how a device shall talk to the hub, told from api-version 2026-11-02-preview on; "" is not told.
+	ConnectionProfile string
+	Keep              int           // messages, and events, that stay on record, the newest; 500,000 of each
+	Observe           func(Message) // called with every telemetry message after it is recorded and before it is acknowledged
+}
+
+// port is where service i listens.
+func (p Policy) port(i int) int {
+	if p.Port == 0 {
+		return 0
+	}
+	return p.Port + i
 }
 
 // Cloud is a running simulated cloud. Its methods may be called side by side.
@@ -38,51 +66,80 @@ type Cloud struct {
 	mu          sync.Mutex // guards what follows; never held while waiting or while calling out
 	temper      Temper
 	policy      Policy
+	throttle    throttle
 	reached     map[place]int // how often a fault point was passed under this temper
 	enrollments []*Enrollment
-	operations  map[string]*registration
+	operations  operations
+	states      map[string]*stateBody   // of registrations, by ID in lower case
+	asked       map[string]Registration // likewise
+	activated   map[string]activation   // likewise
+	dpsCAs      *authorities
+	hubCAs      *authorities
+	dpsPolicies servicePolicies
+	hubPolicies servicePolicies
 	polls       map[string][]time.Time
 	devices     map[string]*device
-	received    map[string][]Message
 	issued      map[string][]*certificate
-	events      []Event
-	changed     chan struct{} // closed at the next change
+	journal     journal
+	expired     map[string]bool // certificates that were made to expire, by thumbprint
+	changed     chan struct{}   // closed at the next change
 	links       map[*link]struct{}
 	sessions    uint64
 	closed      bool
 
-	latency   atomic.Int64  // of the temper, for those who may hold mu
-	over      chan struct{} // closed when the cloud is
-	running   sync.WaitGroup
-	listeners map[*service]net.Listener
-	dps, hub  *service
-	est       *service
-	estCA     *estCA
+	latency    atomic.Int64  // of the temper, for those who may hold mu
+	over       chan struct{} // closed when the cloud is
+	running    sync.WaitGroup
+	listeners  map[*service]net.Listener
+	dps, hub   *service
+	dpsWeb     *service
+	hubWeb     *service
+	management *service
+	est        *service
+	estCA      *estCA
+	ezca       *ezca
+	entra      *entra
 }
 
 // New makes a cloud without listeners: it is reached through Dial only, also inside a testing/synctest bubble.
 func New(t Temper, policy ...func(*Policy)) (*Cloud, error) {
 	c := &Cloud{
-		operations: map[string]*registration{},
-		polls:      map[string][]time.Time{},
-		devices:    map[string]*device{},
-		received:   map[string][]Message{},
-		issued:     map[string][]*certificate{},
-		changed:    make(chan struct{}),
-		links:      map[*link]struct{}{},
-		listeners:  map[*service]net.Listener{},
-		over:       make(chan struct{}),
+		operations:  operations{},
+		states:      map[string]*stateBody{},
+		asked:       map[string]Registration{},
+		activated:   map[string]activation{},
+		dpsCAs:      newAuthorities(),
+		hubCAs:      newAuthorities(),
+		dpsPolicies: newDPSPolicies(),
+		hubPolicies: newHubPolicies(),
+		polls:       map[string][]time.Time{},
+		devices:     map[string]*device{},
+		journal:     newJournal(),
+		issued:      map[string][]*certificate{},
+		changed:     make(chan struct{}),
+		links:       map[*link]struct{}{},
+		listeners:   map[*service]net.Listener{},
+		over:        make(chan struct{}),
 	}
-	c.dps = &service{name: "dps", host: DPSHost, limit: dpsLimit, accept: c.acceptDPS}
-	c.hub = &service{name: "hub", host: HubHost, limit: hubLimit, accept: c.acceptHub}
+	c.dps = &service{name: "dps", host: DPSHost, limit: dpsLimit, entry: AtDPSConnect, accept: c.acceptDPS}
+	c.hub = &service{name: "hub", host: HubHost, limit: hubLimit, entry: AtConnect, accept: c.acceptHub}
+	c.dpsWeb = c.newWeb("dps", DPSHost, c.dps, c.dpsHandler)
+	c.hubWeb = c.newWeb("hub", HubHost, c.hub, c.registryHandler)
+	c.management = c.newWeb("management", ManagementHost, nil, c.managementHandler)
 	c.est = &service{name: "est", host: ESTHost, serve: c.serveEST}
+	c.ezca = newEZCA(c)
+	c.entra = newEntra(c)
 	c.SetTemper(t)
 	c.SetPolicy(policy...)
 	var err error
 	if c.pki, err = newPKI(c.policy.ECDSAServer); err != nil {
 		return nil, fmt.Errorf("make the certificate authorities: %w", err)
 	}
-	if c.estCA, err = newESTCA(); err != nil {
+	if c.estCA, err = newESTCA("est", "Sim EST", newHierarchy); err != nil {
+		return nil, fmt.Errorf("make the certificate authorities: %w", err)
+	}
+	c.estCA.others = []*x509.Certificate{c.pki.factory.root.cert}
+	if err := c.ezca.found(c.policy); err != nil {
 		return nil, fmt.Errorf("make the certificate authorities: %w", err)
 	}
 	c.Enroll(Enrollment{CA: c.pki.factory.root.cert})
@@ -95,32 +152,13 @@ func Start(ctx context.Context, t Temper, policy ...func(*Policy)) (*Cloud, erro
 	if err != nil {
 		return nil, err
 	}
-	for _, s := range []*service{c.dps, c.hub, c.est} {
-		if err := c.listen(ctx, s); err != nil {
+	for i, s := range c.services() {
+		if err := c.listen(ctx, s, c.policy.port(i)); err != nil {
 			return nil, errors.Join(err, c.Close())
 		}
 	}
 	context.AfterFunc(ctx, c.shut)
 	return c, nil
-}
-
-func (c *Cloud) listen(ctx context.Context, s *service) error {
-	var config net.ListenConfig
-	l, err := config.Listen(ctx, "tcp", "127.0.0.1:0")
-	if err != nil {
-		return fmt.Errorf("listen for the %s: %w", s.name, err)
-	}
-	c.listeners[s] = l
-	c.running.Go(func() {
-		for {
-			conn, err := l.Accept()
-			if err != nil {
-				return
-			}
-			c.admit(s, conn)
-		}
-	})
-	return nil
 }
 
 // Close ends every session and returns when nothing of the cloud runs any more.
@@ -151,63 +189,6 @@ func (c *Cloud) dropAll() {
 	}
 }
 
-// admit serves conn until its session ends. A cloud that is closed or offline hangs up.
-func (c *Cloud) admit(s *service, conn net.Conn) bool {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if c.closed || c.temper.Offline {
-		conn.Close()
-		return false
-	}
-	l := newLink(c, s, conn)
-	c.links[l] = struct{}{}
-	c.running.Go(l.run)
-	return true
-}
-
-// DPSAddr is the host:port where the DPS listens, "" after New.
-func (c *Cloud) DPSAddr() string { return c.addr(c.dps) }
-
-// HubAddr is the host:port where the hub listens, "" after New.
-func (c *Cloud) HubAddr() string { return c.addr(c.hub) }
-
-func (c *Cloud) addr(s *service) string {
-	if l := c.listeners[s]; l != nil {
-		return l.Addr().String()
-	}
-	return ""
-}
-
-// Dial connects to the DPS or the hub, by name or by listening address, without a network: everything between
-// the two ends is memory, and a synctest bubble may hold both.
-func (c *Cloud) Dial(ctx context.Context, network, address string) (net.Conn, error) {
-	if err := ctx.Err(); err != nil {
-		return nil, err
-	}
-	s, err := c.find(address)
-	if err != nil {
-		return nil, &net.OpError{Op: "dial", Net: network, Err: err}
-	}
-	near, far := newPipe("device", address)
-	if !c.admit(s, far) {
-		return nil, &net.OpError{Op: "dial", Net: network, Addr: far.LocalAddr(), Err: errors.New("connection refused")}
-	}
-	return near, nil
-}
-
-func (c *Cloud) find(address string) (*service, error) {
-	host, _, err := net.SplitHostPort(address)
-	if err != nil {
-		return nil, err
-	}
-	for _, s := range []*service{c.dps, c.hub, c.est} {
-		if host == s.host || address == c.addr(s) {
-			return s, nil
-		}
-	}
-	return nil, &net.DNSError{Err: "no such host", Name: host, IsNotFound: true}
-}
-
 // SetPolicy changes what is granted from now on.
 func (c *Cloud) SetPolicy(change ...func(*Policy)) {
 	c.mu.Lock()
@@ -217,6 +198,9 @@ func (c *Cloud) SetPolicy(change ...func(*Policy)) {
 	}
 	if c.policy.Life == 0 {
 		c.policy.Life = 30 * 24 * time.Hour
+	}
+	if c.policy.Keep == 0 {
+		c.policy.Keep = keepByDefault
 	}
 	if c.policy.Backdate == 0 {
 		c.policy.Backdate = 5 * time.Minute
@@ -228,6 +212,7 @@ func (c *Cloud) SetTemper(t Temper) {
 	c.mu.Lock()
 	c.temper = t
 	c.reached = map[place]int{}
+	c.throttle = throttle{}
 	c.latency.Store(int64(t.Latency))
 	c.mu.Unlock()
 	if t.Offline {

@@ -20,10 +20,15 @@ type Temper struct {
 	Swapped       bool          // retry-after stands before $rid in the topic
 	NoPollLimit   bool          // more than 5 polls in 10 s are answered too
 	FailedBy      int           // every registration ends so: 400207 as "failed", 401002 or 404201 as an error object, …
-	Throttle      int           // the first n registers, polls and issue requests each are answered 429
+	Throttle      int           // the first n registers, polls, issue requests and requests of programs each are answered 429
 	ThrottleWait  time.Duration // what such an answer asks to wait; 2 s
-	Broken        int           // the first n registers, polls and issue requests each are answered 500
+	Broken        int           // the first n registers, polls, issue requests and requests of programs each are answered 500
 	RefuseConnect int           // the first n connects to the hub are cut before CONNACK, as a throttled hub does
+
+	ConnectRate int           // connections a second that the hub takes, of all devices; 0 is any. The next ones get CONNACK 3
+	SendRate    int           // messages a second that the hub takes, of all devices; 0 is any. The next ones wait for their PUBACK
+	SendBacklog time.Duration // how long a message waits at most; the session of one that would wait longer ends. 0 is for ever
+	DailyQuota  int           // messages that the hub takes, of all devices; 0 is any. The next ones end their sessions
 
 	LostAck     int // every n-th message arrives, its acknowledgement does not, and the session ends
 	SilentAck   int // every n-th message arrives, its acknowledgement does not, and the session goes on
@@ -35,7 +40,9 @@ type Temper struct {
 	OldCert    OldCert       // when the certificates before the newest stop working
 	OmitInfo   bool          // error answers lack "info" instead of carrying null: a preview of azure-sdk-for-c needs that
 
-	EST ESTTemper // of the EST server alone
+	EST   ESTTemper   // of the EST server alone
+	EZCA  EZCATemper  // of EZCA alone
+	Entra EntraTemper // of the token endpoint alone
 
 	// Fault, where not nil, is asked last at every point. n counts how often the device came there, from 1.
 	// ErrDrop ends the session, ErrSilent says nothing, *Refusal is the answer, nil lets things go on.
@@ -60,12 +67,17 @@ const (
 	AtDPSConnect Point = "dps-connect" // accepted, CONNACK not yet sent
 	AtRegister   Point = "register"    // request arrived, not yet looked at
 	AtPoll       Point = "poll"        // request arrived, not yet looked at
+	AtLookup     Point = "lookup"      // request for the state of a registration arrived, not yet looked at
 	AtAssigned   Point = "assigned"    // the device is registered and its certificate issued, the answer not yet sent
 	AtConnect    Point = "connect"     // accepted by the hub, CONNACK not yet sent
 	AtPublish    Point = "publish"     // telemetry arrived, not yet recorded
 	AtPuback     Point = "puback"      // recorded, not yet acknowledged
 	AtIssue      Point = "issue"       // a sound request for a certificate arrived
 	AtIssued     Point = "issued"      // the certificate is issued, not yet delivered
+
+	AtRegistry   Point = "registry"   // a request to the hub's registry arrived, of an identity
+	AtEnrollment Point = "enrollment" // a request to the DPS's service API arrived, of an enrollment
+	AtManagement Point = "management" // a request to the resource manager arrived, of a CA certificate
 )
 
 // What a Fault answers, beside *Refusal.
@@ -106,7 +118,7 @@ func (c *Cloud) fault(p Point, device string) error {
 
 func (t Temper) planned(p Point, n int) error {
 	switch p {
-	case AtRegister, AtPoll:
+	case AtRegister, AtPoll, AtLookup, AtRegistry, AtEnrollment, AtManagement:
 		return t.busy(n, 429001, 500001)
 	case AtIssue:
 		return t.busy(n, 429002, 500001)

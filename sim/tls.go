@@ -31,6 +31,9 @@ func (c *Cloud) serverConfig(s *service) *tls.Config {
 		config.ClientAuth = tls.RequireAndVerifyClientCert
 		config.ClientCAs = c.known()
 		config.VerifyPeerCertificate = func(_ [][]byte, chains [][]*x509.Certificate) error {
+			if len(chains) == 0 {
+				return nil // there is no certificate, and none is needed
+			}
 			c.mu.Lock()
 			defer c.mu.Unlock()
 			return c.alive(c.devices[chains[0][0].Subject.CommonName], chains[0])
@@ -43,7 +46,7 @@ func (c *Cloud) serverConfig(s *service) *tls.Config {
 func (c *Cloud) known() *x509.CertPool {
 	pool := x509.NewCertPool()
 	pool.AddCert(c.pki.operational.root.cert)
-	for _, ca := range c.verified() {
+	for _, ca := range append(c.verified(), c.hubCAs.proven()...) {
 		pool.AddCert(ca)
 	}
 	for _, d := range c.devices {
@@ -56,6 +59,9 @@ func (c *Cloud) known() *x509.CertPool {
 
 // alive says why the cloud no longer accepts a certificate that it issued to d, or nil. The caller holds c.mu.
 func (c *Cloud) alive(d *device, chain []*x509.Certificate) error {
+	if err := c.outlived(chain...); err != nil {
+		return err
+	}
 	if d == nil || !chain[len(chain)-1].Equal(c.pki.operational.root.cert) {
 		return nil
 	}
