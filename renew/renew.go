@@ -184,8 +184,15 @@ func (r *Renewer) Advance(ctx context.Context) error {
 	}
 	r.rest()
 	r.refused, r.rescues = false, 0
-	r.Log.Info("identity advanced", "identity", pending, "renew", r.When().UTC().Format(time.RFC3339))
+	r.Log.Info("identity advanced", "identity", pending, "renew", words(r.When()))
 	return r.Identities.Sweep(ctx)
+}
+
+func words(when time.Time) string {
+	if when.IsZero() {
+		return "never"
+	}
+	return when.UTC().Format(time.RFC3339)
 }
 
 // pending is the identity to prove: the one that waits already, or a new one.

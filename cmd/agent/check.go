@@ -67,9 +67,6 @@ func checkCommand(ctx context.Context, o options, out io.Writer) error {
 	return err
 }
 
-// tmpfs is the magic number of a file system in memory (statfs(2)).
-const tmpfs = 0x01021994
-
 func (f *findings) state(c *Config) {
 	path := c.Device.State
 	var s syscall.Statfs_t
@@ -78,8 +75,8 @@ func (f *findings) state(c *Config) {
 	switch {
 	case errors.Is(err, os.ErrNotExist):
 		err = fault.AskOperator(fmt.Errorf("%s does not exist", path), "start the agent once, or make it: install -d -m 0700 "+path)
-	case err == nil && s.Type == tmpfs:
-		err = fault.AskOperator(fmt.Errorf("%s lies on a tmpfs: the next boot forgets the identity", path), "put device.state on a file system that survives a reboot")
+	case err == nil && volatile(path) != "":
+		err = lasting(path)
 	case err == nil && free < 1<<20:
 		err = fault.AskOperator(fmt.Errorf("%s: only %d bytes are free", path, free), "free some space there")
 	}

@@ -8,7 +8,6 @@ import (
 	"io"
 	"slices"
 	"strings"
-	"text/tabwriter"
 )
 
 type options struct {
@@ -34,6 +33,7 @@ func commands() []command {
 		{name: "check", about: "look at everything the agent needs, and say what to do about it", run: checkCommand},
 		{name: "config check", about: "read the configuration and list all mistakes", run: quick(configCheckCommand)},
 	}, inJSON(handCommands()), inJSON(keyCommands()), inJSON(attestCommands()), []command{
+		{name: "service", takes: "ACTION", about: "install, uninstall, start, stop or status: the agent as a service, where no package made it one", run: serviceCommand},
 		{name: "version", about: "print the version", run: quick(versionCommand)},
 	})
 }
@@ -136,10 +136,10 @@ func (c command) usage(flags *flag.FlagSet) {
 
 func usage(w io.Writer) {
 	fmt.Fprint(w, "usage: devid-agent COMMAND [--config FILE] [--json]\n\n")
-	t := tabwriter.NewWriter(w, 0, 4, 2, ' ', 0)
+	var t table
 	for _, c := range commands() {
-		fmt.Fprintf(t, "  %s\t%s\n", c.line(), c.about)
+		t.row("  "+c.line(), c.about)
 	}
-	_ = t.Flush()
+	_ = t.print(w)
 	fmt.Fprint(w, "\ndevid-agent COMMAND --help lists its flags\n")
 }

@@ -59,6 +59,9 @@ type Config struct {
 		Policy string `yaml:"policy" oneof:"fresh same"`
 		// OwnerAuth is a file with the password of the TPM's owner hierarchy. Default: none is needed.
 		OwnerAuth string `yaml:"owner_auth,path" like:"credential:tpm-owner"`
+		// Endorsement is the kind of the TPM's endorsement key that DPS knows it by: rsa or ecc. Default: the one that its
+		// maker has certified, and rsa where neither is.
+		Endorsement string `yaml:"endorsement" oneof:"rsa ecc"`
 		// KeyAuth is a file with a password for the keys made from now on. Default: none.
 		KeyAuth string `yaml:"key_auth,path" like:"credential:tpm-key"`
 		// Persistent is the first of 16 handles where the TPM keeps new keys, too. Default: none.

@@ -10,8 +10,9 @@ import (
 
 // The first versions of the wire that know certificate requests (Microsoft Learn, "IoT Hub certificate management").
 const (
-	dpsWithCSR = "2025-07-01-preview"
-	hubWithCSR = "2025-08-01-preview"
+	dpsWithCSR  = "2025-07-01-preview"
+	dpsFirstCSR = "2021-11-01-preview" // an earlier preview, with requests of another form
+	hubWithCSR  = "2025-08-01-preview"
 )
 
 // maxSocketPath is what fits into sockaddr_un with its closing zero (unix(7)).
@@ -129,7 +130,7 @@ func (d *decoder) checkVersions(c *Config) {
 		d.wrong(field, version != "" && !apiVersion.MatchString(version), quote(version)+" is no API version",
 			"write a date, as "+hubWithCSR+", or remove the line")
 	}
-	d.wrong(dps, c.Provisioning.Issuer == issuerDPS && !d.bad[csr] && tooOld(c.Provisioning.DPS.APIVersion, dpsWithCSR),
+	d.wrong(dps, c.Provisioning.Issuer == issuerDPS && !d.bad[csr] && c.Provisioning.DPS.APIVersion != dpsFirstCSR && tooOld(c.Provisioning.DPS.APIVersion, dpsWithCSR),
 		"too old for certificate requests"+d.because(csr, ", which %s asks for"), "write "+dpsWithCSR+" or newer, or set csr: false")
 	d.wrong(hub, c.Renewal.Issuer == issuerHub && !d.bad["renewal.issuer"] && tooOld(c.Hub.APIVersion, hubWithCSR),
 		"too old for renewal by the hub"+d.because("renewal.issuer", ", which %s asks for"), "write "+hubWithCSR+" or newer, or renewal.issuer: dps")

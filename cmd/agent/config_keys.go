@@ -48,7 +48,7 @@ func (d *decoder) checkTPM(c *Config) {
 	if c.Keys.PKCS11 == "" {
 		return
 	}
-	for _, only := range []string{"keys.tpm", "keys.owner_auth", "keys.key_auth", "keys.persistent", "keys.pad_in_agent", "keys.attest", "keys.pcr"} {
+	for _, only := range []string{"keys.tpm", "keys.owner_auth", "keys.key_auth", "keys.persistent", "keys.endorsement", "keys.pad_in_agent", "keys.attest", "keys.pcr"} {
 		_, set := d.marks[only]
 		d.wrong(only, set && d.sets("keys.pkcs11"), "is about a TPM, and contradicts "+d.line("keys.pkcs11"), "keep one of the two")
 	}

@@ -16,6 +16,8 @@ type provisioningConfig struct {
 		Connect string `yaml:"connect" like:"192.0.2.7:8883"`
 		// IDScope of the DPS instance; required unless Hub.Host is set.
 		IDScope string `yaml:"id_scope" like:"0ne00ABCDEF"`
+		// RegistrationID is what the enrollment is for, where it differs from device.id; only for shared keys and TPMs.
+		RegistrationID string `yaml:"registration_id" like:"gateway-0042"`
 		// APIVersion on the wire. Default: the room's, 2025-07-01-preview.
 		APIVersion string `yaml:"api_version" like:"2025-07-01-preview"`
 		// Transport is mqtt (port 8883, the default), websocket or https (port 443). TPM attestation needs https.
@@ -104,6 +106,14 @@ const (
 	transportWebSocket = "websocket"
 	transportHTTPS     = "https"
 )
+
+// registrationID is what DPS knows the device by.
+func (c *Config) registrationID() string {
+	if id := c.Provisioning.DPS.RegistrationID; id != "" {
+		return id
+	}
+	return c.Device.ID
+}
 
 // settle fills in what follows from the rest. It may be called again.
 func (c *Config) settle() {

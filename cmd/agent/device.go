@@ -18,6 +18,9 @@ import (
 
 // newDevice opens the identity in hardware and puts the pump and the renewer on it. It starts nothing.
 func (a *agent) newDevice(ctx context.Context) (*device, error) {
+	if err := mayEnroll(a.config); err != nil {
+		return nil, err
+	}
 	way, err := a.way(ctx)
 	if err != nil {
 		return nil, err

@@ -11,7 +11,6 @@ import (
 	"fmt"
 	"io"
 	"strings"
-	"text/tabwriter"
 
 	"github.com/devid-agent/devid-agent/fault"
 	"github.com/devid-agent/devid-agent/identity"
@@ -61,11 +60,11 @@ func keyList(ctx context.Context, o options, out io.Writer) error {
 	if o.json {
 		return printJSON(out, lines)
 	}
-	t := tabwriter.NewWriter(out, 0, 4, 2, ' ', 0)
+	var t table
 	for _, l := range lines {
-		fmt.Fprintf(t, "%s\t%s\t%s\n", l.Name, l.Use, l.Trouble)
+		t.row(l.Name, l.Use, l.Trouble)
 	}
-	return t.Flush()
+	return t.print(out)
 }
 
 // line opens the key, because only then it is certain that it serves nobody.
@@ -108,8 +107,8 @@ func (w *workbench) show(ctx context.Context, o options, out io.Writer) error {
 	if o.json {
 		return printJSON(out, v)
 	}
-	t := tabwriter.NewWriter(out, 0, 4, 2, ' ', 0)
-	row := func(name string, value any) { fmt.Fprintf(t, "%s\t%v\n", name, value) }
+	var t table
+	row := func(name string, value any) { t.row(name, fmt.Sprint(value)) }
 	row("name", v.Name)
 	row("use", v.Use)
 	row("place", v.Place)
@@ -120,7 +119,7 @@ func (w *workbench) show(ctx context.Context, o options, out io.Writer) error {
 	row("attributes", v.Attributes)
 	row("export", v.Export)
 	row("sha256", v.SHA256)
-	if err := t.Flush(); err != nil {
+	if err := t.print(out); err != nil {
 		return err
 	}
 	_, err = io.WriteString(out, v.PublicKey)

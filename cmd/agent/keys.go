@@ -67,7 +67,7 @@ func openTPM(c *Config, step durable.Step, open func(tpm.Config) (*tpm.Store, er
 	}
 	store, err := open(tpm.Config{
 		TCTI: c.Keys.TPM, Dir: keysDir(c), Algorithm: algorithm, Step: step,
-		OwnerAuthFile: c.Keys.OwnerAuth, KeyAuthFile: c.Keys.KeyAuth, Persistent: persistent, PadHere: c.Keys.PadInAgent,
+		OwnerAuthFile: c.Keys.OwnerAuth, KeyAuthFile: c.Keys.KeyAuth, Persistent: persistent, Endorsement: c.Keys.Endorsement, PadHere: c.Keys.PadInAgent,
 		PCR: tpm.PCR{Bank: bank, PCRs: pcrs, PolicyKey: c.Keys.PCR.PolicyKey, Signature: c.Keys.PCR.Signature},
 	})
 	if err != nil {

@@ -9,7 +9,6 @@ import (
 	"maps"
 	"os"
 	"slices"
-	"text/tabwriter"
 	"time"
 
 	"github.com/devid-agent/devid-agent/fault"
@@ -142,8 +141,8 @@ func statusCommand(o options, out io.Writer) error {
 }
 
 func (s *status) print(out io.Writer) {
-	t := tabwriter.NewWriter(out, 0, 4, 2, ' ', 0)
-	row := func(name, format string, args ...any) { fmt.Fprintf(t, "%s\t%s\n", name, fmt.Sprintf(format, args...)) }
+	var t table
+	row := func(name, format string, args ...any) { t.row(name, fmt.Sprintf(format, args...)) }
 	row("device", "%s", s.Device)
 	row("agent", "%s, process %d, up %s", s.Version, s.PID, s.Written.Sub(s.Started).Round(time.Second))
 	if s.Hub != nil {
@@ -168,7 +167,7 @@ func (s *status) print(out io.Writer) {
 			row("", "do: %s", hint)
 		}
 	}
-	_ = t.Flush()
+	_ = t.print(out)
 }
 
 func printJSON(out io.Writer, v any) error {

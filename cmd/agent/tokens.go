@@ -62,7 +62,7 @@ func (c *Config) dpsKey() ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	return sas.DeriveKey(group, c.Device.ID), nil
+	return sas.DeriveKey(group, c.registrationID()), nil
 }
 
 // readSymmetricKey reads the key in base64 that field names. What it read is never in its error.

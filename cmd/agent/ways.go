@@ -162,7 +162,7 @@ func (a *agent) dps() (*dps.Client, error) {
 		return nil, err
 	}
 	config := dps.Config{
-		Endpoint: c.Endpoint, Connect: c.Connect, IDScope: c.IDScope, APIVersion: c.APIVersion, Transport: c.Transport, Roots: roots,
+		Endpoint: c.Endpoint, Connect: c.Connect, IDScope: c.IDScope, RegistrationID: c.RegistrationID, APIVersion: c.APIVersion, Transport: c.Transport, Roots: roots,
 		Dial: a.dial(), Request: a.signingRequest(),
 		UserAgent: userAgent(), Deadline: c.Deadline, Log: a.part("dps"), TrustBundle: a.keepTrustBundle,
 	}

@@ -14,7 +14,6 @@ import (
 	"time"
 
 	"github.com/gorilla/websocket"
-
 )
 
 // accept is conn as MQTT finds it: as it is, or the WebSocket that the client asks for in it; nil where it asks wrongly.

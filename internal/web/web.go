@@ -41,10 +41,9 @@ type Config struct {
 
 // Link is HTTP over TLS to one server, one request at a time.
 type Link struct {
-	config    Config
-	client    *http.Client
-	transport *http.Transport
-	signer    *witness
+	config Config
+	signer *witness
+	open   *connection // nil before the first request, and when it has ended
 }
 
 // New returns a Link that connects with its first request.
@@ -58,24 +57,16 @@ func New(c Config) *Link {
 	if c.Dial == nil {
 		c.Dial = (&net.Dialer{}).DialContext
 	}
-	l := &Link{config: c, signer: &witness{}}
-	var http1 http.Protocols
-	http1.SetHTTP1(true)
-	l.transport = &http.Transport{
-		DialContext:            l.dial,
-		TLSClientConfig:        l.tls(),
-		Protocols:              &http1,
-		DisableCompression:     true,
-		MaxResponseHeaderBytes: maxHeader,
-		MaxConnsPerHost:        1,
-		IdleConnTimeout:        idleTimeout,
-	}
-	l.client = &http.Client{Transport: l.transport, CheckRedirect: l.redirect}
-	return l
+	return &Link{config: c, signer: &witness{}}
 }
 
 // Close hangs up. A later Do connects anew.
-func (l *Link) Close() { l.transport.CloseIdleConnections() }
+func (l *Link) Close() {
+	if l.open != nil {
+		l.open.conn.Close()
+		l.open = nil
+	}
+}
 
 // Do sends r and returns the whole answer, whatever its status is. The error says what is wrong on the way to the
 // server, and who can help.
@@ -87,16 +78,31 @@ func (l *Link) Do(ctx context.Context, r *http.Request) (*Answer, error) {
 	if r.Header.Get("User-Agent") == "" {
 		r.Header.Set("User-Agent", l.config.UserAgent)
 	}
-	response, err := l.client.Do(r)
-	if err != nil {
-		return nil, l.failed(ctx, err)
-	}
-	defer response.Body.Close()
-	a, err := l.read(response)
+	a, err := l.follow(ctx, r)
 	if err != nil {
 		return nil, l.failed(ctx, err)
 	}
 	return a, nil
+}
+
+// follow sends r, and goes where the server sends it.
+func (l *Link) follow(ctx context.Context, r *http.Request) (*Answer, error) {
+	for hops := 1; ; hops++ {
+		a, err := l.exchange(ctx, r)
+		if err != nil {
+			return nil, err
+		}
+		next, err := a.elsewhere(r)
+		if next == nil || err != nil {
+			return a, err
+		}
+		if err := l.redirect(next, a.Status, r, hops); err != nil {
+			return nil, err
+		}
+		if r, err = repeat(r, next); err != nil {
+			return nil, err
+		}
+	}
 }
 
 func (l *Link) read(r *http.Response) (*Answer, error) {

@@ -27,13 +27,17 @@ func load(_ context.Context, m Machine) *found {
 }
 
 func averages(values map[string]any, line string) error {
-	var one, five, fifteen float64
-	var runnable, tasks int
-	if _, err := fmt.Sscanf(line, "%g %g %g %d/%d", &one, &five, &fifteen, &runnable, &tasks); err != nil {
-		return fmt.Errorf("parse loadavg: %w", err)
+	fields := strings.FieldsFunc(line, func(r rune) bool { return r == ' ' || r == '/' })
+	for i, name := range []string{"load_1m", "load_5m", "load_15m", "tasks_runnable", "tasks"} {
+		if i >= len(fields) {
+			return fmt.Errorf("parse loadavg: %q has no %s", line, name)
+		}
+		n, err := strconv.ParseFloat(fields[i], 64)
+		if err != nil {
+			return fmt.Errorf("parse loadavg: %w", err)
+		}
+		values[name] = n
 	}
-	values["load_1m"], values["load_5m"], values["load_15m"] = one, five, fifteen
-	values["tasks_runnable"], values["tasks"] = runnable, tasks
 	return nil
 }
 

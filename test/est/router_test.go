@@ -91,7 +91,7 @@ func TestItsRefusalsHaveTheirKindAndTheirWait(t *testing.T) {
 	}{
 		"bad request": {no{errors.New("no such template"), 400, 0}, fault.Permanent, "no such template"},
 		"forbidden":   {no{errors.New("not this one"), 403, 0}, fault.Operator, "not this one"},
-		"deferred":    {no{errors.New("a person looks"), 202, 600}, fault.Transient, "not decided"},
+		"deferred":    {no{errors.New("a person looks"), 202, 600}, fault.Transient, "waits for a decision"},
 		"throttled":   {no{errors.New("busy"), 429, 30}, fault.Transient, "busy"},
 		"unavailable": {no{errors.New("maintenance"), 503, 90}, fault.Transient, "maintenance"},
 		"broken":      {no{errors.New("oops"), 500, 0}, fault.Transient, "500"},
