@@ -12,6 +12,7 @@ import (
 	"crypto/x509/pkix"
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/devid-agent/devid-agent/fault"
 	"github.com/devid-agent/devid-agent/identity"
@@ -46,24 +47,35 @@ type Assigner interface {
 	Assign(ctx context.Context, cert tls.Certificate) (identity.Assignment, error)
 }
 
-// Compose enrolls in two steps: i signs, then a places the device by its new certificate.
-func Compose(i Issuer, a Assigner) Enroller { return composed{i, a} }
+// Compose enrolls in two steps: i signs, then a places the device by its new certificate. While a fails, i is not asked
+// again for the same key: a certificate may have cost a token that is good for one.
+func Compose(i Issuer, a Assigner) Enroller { return &composed{issuer: i, assigner: a} }
 
 type composed struct {
 	issuer   Issuer
 	assigner Assigner
+	chain    []*x509.Certificate // issued and not placed yet, for the one goroutine that enrolls
 }
 
-func (c composed) Enroll(ctx context.Context, r Request) (identity.Grant, error) {
-	chain, err := c.issuer.Issue(ctx, r)
-	if err != nil {
+func (c *composed) Enroll(ctx context.Context, r Request) (identity.Grant, error) {
+	if err := c.issue(ctx, r); err != nil {
 		return identity.Grant{}, fmt.Errorf("issue certificate: %w", err)
 	}
-	assignment, err := c.assigner.Assign(ctx, identity.Certificate(chain, r.Key))
+	assignment, err := c.assigner.Assign(ctx, identity.Certificate(c.chain, r.Key))
 	if err != nil {
 		return identity.Grant{}, fmt.Errorf("assign hub: %w", err)
 	}
-	return identity.Grant{Assignment: assignment, Chain: chain}, nil
+	grant := identity.Grant{Assignment: assignment, Chain: c.chain}
+	c.chain = nil
+	return grant, nil
+}
+
+func (c *composed) issue(ctx context.Context, r Request) (err error) {
+	if c.chain != nil && identity.CheckChain(c.chain, r.DeviceID, r.Key.Public(), time.Now()) == nil {
+		return nil
+	}
+	c.chain, err = c.issuer.Issue(ctx, r)
+	return err
 }
 
 // Fixed assigns every device to a: the hub is configured, there is no DPS.

@@ -76,7 +76,7 @@ type provisioningConfig struct {
 		TokenFile string `yaml:"token_file,path" like:"/var/lib/devid-agent/ezca.token"`
 		// Issuers is a PEM file with the chain above the leaf, for v2 and v1, which answer a leaf alone.
 		Issuers string `yaml:"issuers,path" like:"/etc/devid-agent/ezca-issuers.pem"`
-		// Validity of certificates in days. Default: that of the one before, and of the template.
+		// Validity of certificates in days. Default: that of the one before, and 90 for the first.
 		Validity int `yaml:"validity" min:"1" max:"3650" like:"90"`
 		// JWTLife is how long the signed renewal request is good for. Default: the room's, 5m.
 		JWTLife time.Duration `yaml:"jwt_life" min:"2m" max:"30m" like:"5m"`

@@ -6,6 +6,8 @@ import (
 	"net/url"
 	"slices"
 	"strings"
+
+	"github.com/devid-agent/devid-agent/fault"
 )
 
 // checkWays asks for one way in that has all it needs, one way to a hub, and a renewal that fits to both.
@@ -78,6 +80,12 @@ func (d *decoder) checkIssuer(c *Config) {
 		d.need(p.EZCA.TokenFile == "", "provisioning.ezca.token_file", "name the file where the token for the first certificate will be put")
 	}
 	d.checkEZCAKeys(c)
+	if err := mistakeInEST(c); c.asks(issuerEST) && p.EST.URL != "" {
+		d.wrong("provisioning.est.url", err != nil, fmt.Sprint(err), fault.Hint(err))
+	}
+	if err := mistakeInEZCA(c); c.asks(issuerEZCA) && p.EZCA.CA != "" && p.EZCA.Template != "" {
+		d.wrong("provisioning.ezca", err != nil, fmt.Sprint(err), fault.Hint(err))
+	}
 }
 
 // checkEZCAKeys refuses what cannot renew: EZCA knows a device by an RS256 signature of its certificate's key.

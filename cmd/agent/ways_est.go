@@ -24,3 +24,9 @@ func (a *agent) openEST() (certifier, error) {
 	}
 	return est.New(config), nil
 }
+
+// mistakeInEST says what in the configuration cannot work, or nil.
+func mistakeInEST(c *Config) error {
+	e := c.Provisioning.EST
+	return est.Config{URL: e.URL, Label: e.Label, Reenroll: e.Reenroll, Username: e.Username}.Check()
+}

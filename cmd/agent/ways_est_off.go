@@ -3,3 +3,5 @@
 package main
 
 func (a *agent) openEST() (certifier, error) { return nil, notBuiltIn("EST", "noest") }
+
+func mistakeInEST(*Config) error { return notBuiltIn("EST", "noest") }

@@ -19,3 +19,9 @@ func (a *agent) openEZCA() (certifier, error) {
 		Roots: roots, UserAgent: userAgent(), Deadline: c.Deadline, Dial: a.dial(), Log: a.part("ezca"),
 	}), nil
 }
+
+// mistakeInEZCA says what in the configuration cannot work, or nil.
+func mistakeInEZCA(c *Config) error {
+	e := c.Provisioning.EZCA
+	return ezca.Config{URL: e.URL, CA: e.CA, Template: e.Template, API: e.API, Validity: e.Validity, TokenLife: e.JWTLife}.Check()
+}

@@ -3,3 +3,5 @@
 package main
 
 func (a *agent) openEZCA() (certifier, error) { return nil, notBuiltIn("EZCA", "noezca") }
+
+func mistakeInEZCA(*Config) error { return notBuiltIn("EZCA", "noezca") }
