@@ -43,11 +43,19 @@ func (c *Cloud) assign(op *registration) result {
 		state.Status, state.ErrorCode, state.ErrorMessage = "failed", 400207, "Custom allocation failed with status code: 400"
 		return result{status: 200, failed: true, body: marshal(operationBody{op.id, "failed", state})}
 	}
+	known := c.devices[e.deviceID(op.name)] != nil
 	d := c.place(e.deviceID(op.name))
+	if !known {
+		d.twin.begin(e.entry.rest["initialTwin"])
+	}
 	if err := c.admitAtHub(state, d, op, e); err != nil {
 		return refuse(500001, err.Error())
 	}
 	d.edited()
+	if end := c.temper.EndsAs; end != "" {
+		state := &stateBody{RegistrationID: op.name, Status: end}
+		return result{status: 200, failed: true, body: marshal(operationBody{op.id, end, state})}
+	}
 	state.AssignedHub, state.DeviceID, state.Payload = HubHost, d.id, e.Payload
 	state.Status, state.Substatus = "assigned", "initialAssignment"
 	if op.claim.version.since(profileSince) {
@@ -151,6 +159,22 @@ func (c *Cloud) bundle() *bundleBody {
 	now := stamp7(time.Now())
 	all := []bundleCertificate{{encodePEM(root), *newInfo(root)}}
 	return &bundleBody{Certificates: all, ID: "sim", CreatedDateTime: now, LastModifiedTime: now, Etag: newEtag()}
+}
+
+// begin is what an enrollment desires of a new device: the twin is the device's own from then on. What the service API
+// took is well-formed as JSON; what is no twin desires nothing.
+func (t *twin) begin(initial json.RawMessage) {
+	var in struct {
+		Properties struct {
+			Desired json.RawMessage `json:"desired"`
+		} `json:"properties"`
+	}
+	if json.Unmarshal(initial, &in) != nil || in.Properties.Desired == nil {
+		return
+	}
+	if members, err := parsePatch(in.Properties.Desired); err == nil {
+		t.desired.apply(members)
+	}
 }
 
 func (e *Enrollment) deviceID(registration string) string {

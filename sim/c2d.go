@@ -146,6 +146,9 @@ func (d *device) expireLetters() {
 // begins is a new session of the device. A clean one drops what waited ("Communicate with an IoT hub using MQTT").
 func (d *device) begins(clean bool) {
 	d.met = true
+	if chain := d.session.link.chain; len(chain) > 0 {
+		d.shown = chain[0]
+	}
 	if clean {
 		d.letters = nil
 	}

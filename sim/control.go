@@ -123,8 +123,9 @@ func decodeControl(body []byte, into any) error {
 	return nil
 }
 
-func (c *Cloud) showTemper(*http.Request, []byte) (any, error) {
-	return json.RawMessage(c.weather().JSON()), nil
+// showTemper shows what is set, or all that can be with ?all=true.
+func (c *Cloud) showTemper(r *http.Request, _ []byte) (any, error) {
+	return json.RawMessage(c.weather().json(r.URL.Query().Get("all") == "true")), nil
 }
 
 func (c *Cloud) putTemper(_ *http.Request, body []byte) (any, error) {

@@ -19,7 +19,7 @@ func (c *Cloud) outlived(chain ...*x509.Certificate) error {
 }
 
 // ExpireDevice makes every certificate of device die now, as if its last moment had come: what the services issued to it,
-// what it presents in its live session, and those whose SHA-256 thumbprints are registered. The session is dropped.
+// what it presented last, and those whose SHA-256 thumbprints are registered. The session is dropped.
 func (c *Cloud) ExpireDevice(id string) {
 	c.edit(id, func(d *device) {
 		for _, i := range c.issued[id] {
@@ -29,8 +29,8 @@ func (c *Cloud) ExpireDevice(id string) {
 		for _, t := range d.auth.Thumbprints {
 			c.expirePrint(strings.ToLower(t))
 		}
-		if d.session != nil && len(d.session.link.chain) > 0 {
-			c.expire(d.session.link.chain[0])
+		if d.shown != nil {
+			c.expire(d.shown)
 		}
 		d.drop()
 	})

@@ -1,7 +1,6 @@
 package sim
 
 import (
-	"bytes"
 	"encoding/base64"
 	"encoding/json"
 	"fmt"
@@ -15,6 +14,8 @@ import (
 // temperWords are how the kinds of misbehaviour that are no numbers are written, in the order of their values.
 var temperWords = map[reflect.Type][]string{
 	reflect.TypeFor[OldCert]():     {"lives", "dies-issue", "dies-connect"},
+	reflect.TypeFor[ServerFault](): {"good", "expired", "other-name", "foreign", "truncated", "tls11"},
+	reflect.TypeFor[WebFault]():    {"good", "page", "huge", "slow", "cut"},
 	reflect.TypeFor[ESTEncoding](): {"one-line", "lines", "pem", "der", "indefinite"},
 	reflect.TypeFor[ESTAnswer](): {"good", "page", "wrong-key", "wrong-subject", "wrong-issuer", "expired", "future", "with-chain",
 		"lost-names", "old-one", "empty", "no-certs", "rubbish", "truncated", "slow", "huge", "wrong-type"},
@@ -61,9 +62,12 @@ func (t *Temper) Set(name, value string) error {
 	return setField(v, name, value)
 }
 
-// JSON is the temper as ParseTemper reads it, in full but for Fault.
-func (t Temper) JSON() []byte {
-	b, err := json.MarshalIndent(temperMembers(reflect.ValueOf(t)), "", "  ")
+// JSON is the temper as ParseTemper reads it: what makes this cloud less than perfect, but for Fault.
+func (t Temper) JSON() []byte { return t.json(false) }
+
+// json has all fields, also those that are not set, where it is asked for all.
+func (t Temper) json(all bool) []byte {
+	b, err := json.MarshalIndent(temperMembers(reflect.ValueOf(t), all), "", "  ")
 	if err != nil {
 		panic(err) // only strings, numbers and booleans come here
 	}
@@ -158,21 +162,17 @@ func decodeBytes(text string) ([]byte, error) {
 }
 
 // temperMembers is the way back.
-func temperMembers(v reflect.Value) json.RawMessage {
-	var b bytes.Buffer
-	for i, name := range fieldNames(v.Type()) {
-		sep := byte(',')
-		if i == 0 {
-			sep = '{'
+func temperMembers(v reflect.Value, all bool) json.RawMessage {
+	var members []string
+	for _, name := range fieldNames(v.Type()) {
+		if field := v.FieldByName(name); all || !field.IsZero() {
+			members = append(members, fmt.Sprintf("%q:%s", name, marshal(fieldValue(field, all))))
 		}
-		b.WriteByte(sep)
-		fmt.Fprintf(&b, "%q:%s", name, marshal(fieldValue(v.FieldByName(name))))
 	}
-	b.WriteByte('}')
-	return b.Bytes()
+	return json.RawMessage("{" + strings.Join(members, ",") + "}")
 }
 
-func fieldValue(v reflect.Value) any {
+func fieldValue(v reflect.Value, all bool) any {
 	if words := temperWords[v.Type()]; words != nil {
 		return words[v.Uint()]
 	}
@@ -185,7 +185,7 @@ func fieldValue(v reflect.Value) any {
 		return x
 	}
 	if v.Kind() == reflect.Struct {
-		return temperMembers(v)
+		return temperMembers(v, all)
 	}
 	return fmt.Sprint(v.Interface())
 }

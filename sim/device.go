@@ -26,9 +26,10 @@ type device struct {
 	kept    bool // filters and flight outlive the session: it was begun with clean session 0
 	pending *operation
 	twin    twin
-	calls   map[string]*call // direct methods that wait for an answer, by request ID
-	letters []*queued        // messages that it has not completed
-	met     bool             // it was connected once
+	calls   map[string]*call  // direct methods that wait for an answer, by request ID
+	letters []*queued         // messages that it has not completed
+	met     bool              // it was connected once
+	shown   *x509.Certificate // the leaf that it presented last
 }
 
 // place returns the entry of that ID, made where there is none. The caller holds c.mu.

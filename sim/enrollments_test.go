@@ -215,3 +215,20 @@ func TestOnlyALinkedPolicyIssuesCertificates(t *testing.T) {
 		}
 	})
 }
+
+func TestAnInitialTwinIsWhereANewDeviceBegins(t *testing.T) {
+	inBubble(t, sim.Temper{}, func(t *testing.T, cloud *sim.Cloud) {
+		key := []byte("the device's key has 32 bytes...")
+		body := `{"registrationId":"d","attestation":{"type":"symmetricKey","symmetricKey":{"primaryKey":%[1]q,"secondaryKey":%[1]q}},"initialTwin":{"properties":{"desired":{"rate":%[2]d}}}}`
+		b := atService(t, cloud)
+		d := browse(t, cloud, sim.DPSHost, credential{}).with("Authorization", token(sim.IDScope+"/registrations/d", "registration", key))
+		for rate := 1; rate < 3; rate++ {
+			b.with("If-Match", "*").do("DELETE", "/enrollments/d"+enrollVersion, "")
+			b.want(200, "PUT", "/enrollments/d"+enrollVersion, fmt.Sprintf(body, encode64(key), rate))
+			d.register("d", "2019-03-31", `{"registrationId":"d"}`)
+			if twin := string(cloud.Twin("d")); !strings.Contains(twin, `"rate":1`) {
+				t.Errorf("%s", twin)
+			}
+		}
+	})
+}

@@ -7,6 +7,7 @@ import (
 	"crypto/x509"
 	"encoding/json"
 	"net/http"
+	"net/url"
 	"strings"
 	"testing"
 	"time"
@@ -215,4 +216,55 @@ func TestSilenceOfEZCAEndsWhenTheDeviceGivesUp(t *testing.T) {
 			t.Errorf("%s %s", r.Status, text)
 		}
 	})
+}
+
+func TestAFaultHookStrikesAtEZCAAndEntra(t *testing.T) {
+	for _, p := range []sim.Point{sim.AtEZCA, sim.AtEZCAInfo, sim.AtEZCAIssued, sim.AtEntra} {
+		temper := sim.Temper{Fault: func(at sim.Point, _ string, n int) error {
+			if at == p && n == 1 {
+				return &sim.Refusal{Code: 503, Message: "as the hook says", RetryAfter: 30 * time.Second}
+			}
+			return nil
+		}}
+		inBubble(t, temper, func(t *testing.T, c *sim.Cloud) {
+			for _, want := range []int{503, 200} {
+				if got := askOnce(t, c, p); got != want {
+					t.Errorf("%s: %d, want %d", p, got, want)
+				}
+			}
+			if n := c.Refusals(""); n != 1 {
+				t.Errorf("%s: %d refusals", p, n)
+			}
+		})
+	}
+}
+
+func TestEZCACountsWhoDoesNotWait(t *testing.T) {
+	inBubble(t, sim.Temper{EZCA: sim.EZCATemper{Status: 429, StatusTimes: 2, RetryAfter: time.Minute}}, func(t *testing.T, c *sim.Cloud) {
+		body := issueRequest(t, c, "gw-1", newKey(t, elliptic.P256()))
+		for _, wait := range []time.Duration{0, 59 * time.Second, time.Minute} {
+			time.Sleep(wait)
+			ezcaSend(t, c, http.MethodPost, "/api/CA/RequestSSLCertificateV2", c.EZCAToken(), body)
+		}
+		if n := c.EZCACount("gw-1"); n.Early != 1 || n.Refused != 2 || n.Issued != 1 || n.Arrivals[2].Sub(n.Arrivals[1]) != time.Minute {
+			t.Errorf("%+v", n)
+		}
+	})
+}
+
+// askOnce asks the service that has that point, and returns the status.
+func askOnce(t *testing.T, c *sim.Cloud, p sim.Point) int {
+	t.Helper()
+	switch p {
+	case sim.AtEntra:
+		app := c.Entra().App
+		status, _, _ := askEntra(t, c, c.Entra().Tenant, url.Values{"grant_type": {"client_credentials"}, "client_id": {app.ClientID},
+			"scope": {management}, "client_secret": {app.Secret}})
+		return status
+	case sim.AtEZCAInfo:
+		status, _ := ezcaGet(t, c, "/api/CA/GetMyCAs", c.EZCAToken())
+		return status
+	}
+	r, _ := ezcaSend(t, c, http.MethodPost, "/api/CA/RequestSSLCertificateV2", c.EZCAToken(), issueRequest(t, c, "gw-1", newKey(t, elliptic.P256())))
+	return r.StatusCode
 }

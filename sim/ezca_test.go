@@ -234,3 +234,18 @@ func TestEZCATakesNoRequestThatIsNotRight(t *testing.T) {
 		}
 	})
 }
+
+func TestEZCAsAuthorityMayBeRSA(t *testing.T) {
+	c, err := sim.New(sim.Temper{}, func(p *sim.Policy) { p.ECDSAServer, p.RSAIssuer = true, true })
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	mine := ezcaCredential(t, c, "gw-1", newKey(t, elliptic.P256()))
+	if mine.chain[0].SignatureAlgorithm != x509.SHA256WithRSA || mine.chain[0].CheckSignatureFrom(mine.chain[1]) != nil {
+		t.Errorf("signed by %v", mine.chain[0].SignatureAlgorithm)
+	}
+	if _, text := ezcaGet(t, c, "/api/CA/GetAvailableSSLCAs", c.EZCAToken()); !strings.Contains(text, `"CAKeyType":"RSA 2048"`) {
+		t.Error(text)
+	}
+}

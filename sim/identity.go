@@ -80,7 +80,7 @@ func (d *device) describe() identityBody {
 	b := identityBody{
 		DeviceID: parent, ModuleID: module, GenerationID: d.entry.generation, Etag: d.entry.etag, ManagedBy: d.entry.managedBy,
 		ConnectionState: "Disconnected", ConnectionStateUpdatedTime: stampOr1(time.Time{}), LastActivityTime: stampOr1(time.Time{}),
-		CloudToDeviceMessageCount: 0, Authentication: d.auth.describe(),
+		CloudToDeviceMessageCount: len(d.letters), Authentication: d.auth.describe(),
 	}
 	if d.session != nil {
 		b.ConnectionState = "Connected"
@@ -146,11 +146,13 @@ func (b *authBody) auth() (Auth, error) {
 	return Auth{}, fmt.Errorf("authentication type %q", b.Type)
 }
 
+// auth takes an empty key for none, as Microsoft's client for Node.js sends it.
 func (k keysBody) auth() (Auth, error) {
-	if k.PrimaryKey == nil && k.SecondaryKey == nil {
+	one, two := k.PrimaryKey == nil || *k.PrimaryKey == "", k.SecondaryKey == nil || *k.SecondaryKey == ""
+	if one && two {
 		return Auth{Keys: [][]byte{newSecret(32), newSecret(32)}}, nil
 	}
-	if k.PrimaryKey == nil || k.SecondaryKey == nil {
+	if one || two {
 		return Auth{}, errors.New("one symmetric key: there must be both, or none")
 	}
 	var a Auth

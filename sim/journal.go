@@ -1,7 +1,7 @@
 package sim
 
 // keepByDefault is more than any test sends, and what a cloud that runs for weeks can hold.
-const keepByDefault = 500_000
+const keepByDefault = 200_000
 
 // journal is what the cloud remembers. The cloud's mutex guards it.
 type journal struct {

@@ -29,6 +29,7 @@ type pki struct {
 	operational hierarchy // signs what DPS and hub issue
 	factory     hierarchy // signs bootstrap certificates
 	serverRoot  *x509.Certificate
+	serverCA    signer // the same, with its key
 	server      tls.Certificate
 }
 
@@ -125,23 +126,26 @@ func (p *pki) newServer(useECDSA bool) error {
 	if err != nil {
 		return err
 	}
-	template := &x509.Certificate{
+	leaf, err := sign(serverTemplate(root.cert), root, key.Public())
+	if err != nil {
+		return err
+	}
+	p.serverRoot, p.serverCA = root.cert, root
+	p.server = tls.Certificate{Certificate: [][]byte{leaf.Raw, root.cert.Raw}, PrivateKey: key, Leaf: leaf}
+	return nil
+}
+
+func serverTemplate(root *x509.Certificate) *x509.Certificate {
+	return &x509.Certificate{
 		SerialNumber: newSerial(newUnique()),
 		Subject:      pkix.Name{CommonName: HubHost},
-		NotBefore:    root.cert.NotBefore,
-		NotAfter:     root.cert.NotAfter,
+		NotBefore:    root.NotBefore,
+		NotAfter:     root.NotAfter,
 		KeyUsage:     x509.KeyUsageDigitalSignature,
 		ExtKeyUsage:  []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth},
 		DNSNames:     []string{DPSHost, HubHost, ESTHost, EZCAHost, EntraHost, DPSServiceHost, ManagementHost, "localhost"},
 		IPAddresses:  []net.IP{net.IPv4(127, 0, 0, 1)},
 	}
-	leaf, err := sign(template, root, key.Public())
-	if err != nil {
-		return err
-	}
-	p.serverRoot = root.cert
-	p.server = tls.Certificate{Certificate: [][]byte{leaf.Raw, root.cert.Raw}, PrivateKey: key, Leaf: leaf}
-	return nil
 }
 
 // certify makes a client certificate and returns it with its chain: exactly leaf, issuing CA, root.

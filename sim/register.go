@@ -90,6 +90,11 @@ func (c *Cloud) tryRegister(q *claim, body []byte) result {
 	}
 	op := &registration{id: newOperationID(), name: q.registration, ready: time.Now().Add(c.temper.Assigning), wish: w, claim: q, proof: p}
 	c.operations.add(op)
+	if c.temper.AtOnce {
+		r := c.assign(op)
+		op.result = &r
+		return r
+	}
 	return result{status: 202, wait: c.temper.again(op), body: marshal(operationBody{OperationID: op.id, Status: "assigning"})}
 }
 

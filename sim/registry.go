@@ -12,7 +12,7 @@ import (
 // registryHandler serves the hub's identity registry, "Devices" and "Modules" of the IoT Hub service API.
 func (c *Cloud) registryHandler(*link) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		parts := strings.Split(strings.TrimPrefix(r.URL.Path, "/"), "/")
+		parts := strings.Split(strings.Trim(r.URL.Path, "/"), "/") // a client of Microsoft's lists /devices/
 		q := &registryRequest{cloud: c, w: w, r: r}
 		if no := q.serve(parts); no != nil {
 			c.refuseAt(AtRegistry, q.id())

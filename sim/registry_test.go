@@ -85,9 +85,10 @@ func TestTheRegistryKnowsThreeWaysToAuthenticate(t *testing.T) {
 		cert := bootstrap(t, cloud, "ca")
 		cloud.VerifyCA("factory", cloud.FactoryCA())
 		for id, auth := range map[string]string{
-			"self": fmt.Sprintf(`{"type":"selfSigned","x509Thumbprint":{"primaryThumbprint":%q}}`, strings.ToUpper(hex.EncodeToString(sum[:]))),
-			"ca":   `{"type":"certificateAuthority"}`,
-			"key":  fmt.Sprintf(`{"type":"sas","symmetricKey":{"primaryKey":%q,"secondaryKey":%q}}`, encode64(key), encode64(make([]byte, 32))),
+			"self":  fmt.Sprintf(`{"type":"selfSigned","x509Thumbprint":{"primaryThumbprint":%q}}`, strings.ToUpper(hex.EncodeToString(sum[:]))),
+			"ca":    `{"type":"certificateAuthority"}`,
+			"drawn": `{"type":"sas","symmetricKey":{"primaryKey":"","secondaryKey":""}}`,
+			"key":   fmt.Sprintf(`{"type":"sas","symmetricKey":{"primaryKey":%q,"secondaryKey":%q}}`, encode64(key), encode64(make([]byte, 32))),
 		} {
 			b.want(200, "PUT", "/devices/"+id+registryVersion, fmt.Sprintf(`{"deviceId":%q,"authentication":%s}`, id, auth))
 		}
@@ -113,8 +114,8 @@ func TestTheRegistryKnowsThreeWaysToAuthenticate(t *testing.T) {
 			}
 		}
 		var all []device
-		b.want(200, "GET", "/devices"+registryVersion+"&top=2", "").into(t, &all)
-		if len(all) != 2 || all[0].DeviceID != "ca" || all[1].DeviceID != "key" {
+		b.want(200, "GET", "/devices/"+registryVersion+"&top=2", "").into(t, &all)
+		if len(all) != 2 || all[0].DeviceID != "ca" || all[1].DeviceID != "drawn" {
 			t.Errorf("%+v", all)
 		}
 	})

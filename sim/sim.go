@@ -47,7 +47,7 @@ type Policy struct {
 	LeafOnly bool
 	// ConnectionProfile is how a device shall talk to the hub, told from api-version 2026-11-02-preview on; "" is not told.
 	ConnectionProfile string
-	Keep              int           // messages, and events, that stay on record, the newest; 500,000 of each
+	Keep              int           // messages, and events, that stay on record, the newest; 200,000 of each
 	Observe           func(Message) // called with every telemetry message after it is recorded and before it is acknowledged
 }
 

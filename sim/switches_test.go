@@ -80,3 +80,16 @@ func TestProgramsNeedNoCertificateWhereOthersAreRefusedInTheHandshake(t *testing
 		}
 	})
 }
+
+func TestRegistrationsThatEndOtherwise(t *testing.T) {
+	inBubble(t, sim.Temper{AtOnce: true}, func(t *testing.T, cloud *sim.Cloud) {
+		c := atDPS(t, cloud, "d", "2019-03-31", bootstrap(t, cloud, "d"))
+		if status, _, op, raw := c.register(""); status != 200 || op.Status != "assigned" || op.RegistrationState.DeviceID != "d" {
+			t.Errorf("at once: %d %s", status, raw)
+		}
+		cloud.SetTemper(sim.Temper{EndsAs: "unassigned"})
+		if raw, s := c.enroll(""); s.Status != "unassigned" || s.AssignedHub != "" {
+			t.Errorf("%s", raw)
+		}
+	})
+}

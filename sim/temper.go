@@ -12,11 +12,15 @@ type Temper struct {
 	Offline   bool          // nothing can be reached, and live sessions end
 	TLS12Only bool          // as "TLS support in DPS" documents it; else TLS 1.3 is offered too
 	// RefuseInHandshake judges the dates, the chain and the revocation of a client certificate during the TLS
-	// handshake: the device gets an alert, and no CONNACK.
+	// handshake: the device gets an alert, and no CONNACK. One that comes by MQTT without a certificate gets one, too.
 	RefuseInHandshake bool
+	Server            ServerFault // what is wrong with the servers, but for EST, EZCA and Entra
+	Web               WebFault    // what comes by HTTPS from the same servers instead of an answer
 
 	Assigning     time.Duration // how long a registration stays "assigning"; it does so for at least one poll
 	RetryAfter    time.Duration // in answers to register and poll; 0 is 1 s … 3 s by the time that is left, negative says nothing
+	AtOnce        bool          // a registration is answered with its result instead of 202; when Azure does so is not documented
+	EndsAs        string        // every registration ends with this status, "unassigned" or one that nobody knows; "" is as it should be
 	Swapped       bool          // retry-after stands before $rid in the topic
 	NoPollLimit   bool          // more than 5 polls in 10 s are answered too
 	FailedBy      int           // every registration ends so: 400207 as "failed", 401002 or 404201 as an error object, …

@@ -27,6 +27,7 @@ func (c *Cloud) serverConfig(s *service) *tls.Config {
 	if c.temper.TLS12Only {
 		config.MaxVersion = tls.VersionTLS12
 	}
+	c.spoil(config)
 	if c.temper.RefuseInHandshake {
 		config.ClientAuth = tls.RequireAndVerifyClientCert
 		config.ClientCAs = c.known()

@@ -88,6 +88,9 @@ func (h *webHandler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if wait := time.Duration(h.link.cloud.latency.Load()); wait > 0 && !h.link.sleepUntil(time.Now().Add(wait)) {
 		panic(http.ErrAbortHandler)
 	}
+	if h.spoiled(w, r) {
+		return
+	}
 	if r.URL.Path == webSocketPath && h.broker != nil {
 		defer h.one.Close()
 		h.link.upgrade(w, r, h.broker)

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"bytes"
 	"crypto"
 	"crypto/ecdsa"
 	"crypto/elliptic"
@@ -13,38 +12,68 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"time"
 
 	"github.com/devid-agent/devid-agent/sim"
 )
 
-// prepare makes the bootstrap credentials and prints a configuration of the agent for each device. With more
-// than one device each has a directory of its own.
+// prepare makes what the devices need, and prints a configuration of the agent for each. With more than one device each
+// has a directory of its own.
 func (o *options) prepare(cloud *sim.Cloud, out io.Writer) error {
 	for _, id := range o.devices {
-		dir := o.dir
+		p := &paper{options: o, cloud: cloud, id: id, dir: o.dir}
 		if len(o.devices) > 1 {
-			dir = filepath.Join(dir, id)
+			p.dir = filepath.Join(p.dir, id)
 		}
-		if err := o.prepareDevice(cloud, id, dir, out); err != nil {
+		if err := p.prepare(out); err != nil {
 			return fmt.Errorf("device %s: %w", id, err)
 		}
 	}
-	if o.csr == "" {
-		if len(o.devices) == 0 {
-			fmt.Fprintf(out, "# no --device given\n# dps: %s\n# hub: %s\n# roots: %s\n", cloud.DPSAddr(), cloud.HubAddr(), filepath.Join(o.dir, "roots.pem"))
-		}
-		return nil
+	if o.csr != "" {
+		return o.prepareRequest(cloud, out)
 	}
-	return o.prepareRequest(cloud, out)
+	if len(o.devices) == 0 {
+		fmt.Fprintf(out, "# no --device given\n# dps: %s\n# hub: %s\n# roots: %s\n", cloud.DPSAddr(), cloud.HubAddr(), o.file("roots.pem"))
+	}
+	return nil
 }
 
-func (o *options) prepareDevice(cloud *sim.Cloud, id, dir string, out io.Writer) error {
-	if id != filepath.Base(id) {
+// paper is what one device gets with it.
+type paper struct {
+	*options
+	cloud *sim.Cloud
+	id    string
+	dir   string
+	key   string // where the bootstrap certificate's key is
+}
+
+func (p *paper) prepare(out io.Writer) error {
+	if p.id != filepath.Base(p.id) {
 		return errors.New("not a name for a file")
 	}
-	if err := os.MkdirAll(dir, 0o700); err != nil {
+	if err := os.MkdirAll(p.dir, 0o700); err != nil {
 		return err
 	}
+	text, err := ways[p.print](p)
+	if err != nil {
+		return err
+	}
+	_, err = io.WriteString(out, text)
+	return err
+}
+
+func (p *paper) path(name string) string { return filepath.Join(p.dir, name) }
+
+// secret writes a file for the device's eyes only, and returns its path.
+func (p *paper) secret(name string, content []byte) (string, error) {
+	return p.path(name), os.WriteFile(p.path(name), content, 0o600)
+}
+
+// bootstrap makes a software key, and a certificate of the factory for it as name.
+func (p *paper) bootstrap(name string) error { return p.bootstrapFrom(name, p.cloud.Bootstrap) }
+
+// bootstrapFrom does so with another authority.
+func (p *paper) bootstrapFrom(name string, by authority) error {
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
 		return err
@@ -53,11 +82,21 @@ func (o *options) prepareDevice(cloud *sim.Cloud, id, dir string, out io.Writer)
 	if err != nil {
 		return err
 	}
-	keyFile := filepath.Join(dir, "bootstrap.key")
-	if err := os.WriteFile(keyFile, pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der}), 0o600); err != nil {
+	if p.key, err = p.secret("bootstrap.key", pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der})); err != nil {
 		return err
 	}
-	return o.certify(cloud, id, key.Public(), dir, keyFile, out)
+	return p.certify(name, key.Public(), by)
+}
+
+// authority certifies the public key of a device.
+type authority func(device string, public crypto.PublicKey, life time.Duration) ([]*x509.Certificate, error)
+
+func (p *paper) certify(name string, public crypto.PublicKey, by authority) error {
+	chain, err := by(name, public, p.factory)
+	if err != nil {
+		return err
+	}
+	return writeCertificates(p.path("bootstrap.pem"), chain)
 }
 
 // prepareRequest certifies a key that lives elsewhere, for instance in a TPM.
@@ -76,29 +115,10 @@ func (o *options) prepareRequest(cloud *sim.Cloud, out io.Writer) error {
 	if err := r.CheckSignature(); err != nil {
 		return fmt.Errorf("request %s: %w", o.csr, err)
 	}
-	return o.certify(cloud, r.Subject.CommonName, r.PublicKey, o.dir, "WHERE ITS KEY IS", out)
-}
-
-func (o *options) certify(cloud *sim.Cloud, id string, public crypto.PublicKey, dir, keyFile string, out io.Writer) error {
-	chain, err := cloud.Bootstrap(id, public, o.factory)
-	if err != nil {
+	p := &paper{options: o, cloud: cloud, id: r.Subject.CommonName, dir: o.dir, key: "WHERE ITS KEY IS"}
+	if err := p.certify(p.id, r.PublicKey, cloud.Bootstrap); err != nil {
 		return err
 	}
-	var b bytes.Buffer
-	for _, c := range chain {
-		pem.Encode(&b, &pem.Block{Type: "CERTIFICATE", Bytes: c.Raw})
-	}
-	file := filepath.Join(dir, "bootstrap.pem")
-	if err := os.WriteFile(file, b.Bytes(), 0o644); err != nil {
-		return err
-	}
-	_, err = fmt.Fprintf(out, snippet, id, file, keyFile, sim.DPSHost, cloud.DPSAddr(), sim.IDScope,
-		filepath.Join(o.dir, "roots.pem"), cloud.HubAddr(), filepath.Join(o.dir, "roots.pem"))
+	_, err = io.WriteString(out, p.x509Text())
 	return err
 }
-
-const snippet = `device: {id: %q}
-bootstrap: {certificate: %q, key: %q}
-provisioning: {dps: {endpoint: %s, connect: %q, id_scope: %s, roots: %q}}
-hub: {connect: %q, roots: %q}
-`

@@ -1,5 +1,5 @@
-// Command devid-cloudsim runs the simulated cloud: a Device Provisioning Service and an IoT Hub on free ports of
-// 127.0.0.1, for the demo, for scripts, and for people without an Azure account.
+// Command devid-cloudsim runs the simulated cloud: DPS, IoT Hub, EZCA, Entra's token endpoint and an EST server on ports of
+// 127.0.0.1, for the demo, for scripts, and for people without an Azure account. "devid-cloudsim ctl" rules a running one.
 package main
 
 import (
@@ -19,15 +19,19 @@ import (
 )
 
 type options struct {
-	dir     string
-	record  string
-	csr     string
-	weather string
-	devices list
-	set     list
-	life    time.Duration
-	factory time.Duration
-	p384    bool
+	dir         string
+	record      string
+	csr         string
+	weather     string
+	print       string
+	endorsement string
+	control     string
+	devices     list
+	set         list
+	life        time.Duration
+	factory     time.Duration
+	port        int
+	p384        bool
 }
 
 // list is a flag that may be given several times.
@@ -39,7 +43,7 @@ func (l *list) Set(s string) error { *l = append(*l, s); return nil }
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	err := run(ctx, os.Args[1:], os.Stdout, os.Stderr)
+	err := run(ctx, os.Args[1:], os.Stdin, os.Stdout, os.Stderr)
 	switch {
 	case errors.Is(err, flag.ErrHelp):
 	case errors.Is(err, errUsage):
@@ -56,28 +60,42 @@ func parse(args []string, diagnostics io.Writer) (*options, error) {
 	o := &options{}
 	f := flag.NewFlagSet("devid-cloudsim", flag.ContinueOnError)
 	f.SetOutput(diagnostics)
-	f.StringVar(&o.dir, "dir", ".", "write roots.pem and bootstrap credentials into `DIR`")
-	f.Var(&o.devices, "device", "make a bootstrap certificate and a software key for the device `ID`; repeatable")
+	f.StringVar(&o.dir, "dir", ".", "write roots.pem, cloud.json and what devices need into `DIR`")
+	f.Var(&o.devices, "device", "make what the device `ID` needs; repeatable")
+	f.StringVar(&o.print, "print", wayX509, "print the agent.yaml of devices for the `WAY` in: "+strings.Join(wayNames(), ", "))
 	f.StringVar(&o.csr, "csr", "", "make a bootstrap certificate for the PKCS#10 request in `FILE`, whose key stays where it is")
+	f.StringVar(&o.endorsement, "endorsement", "", "enroll the TPM whose endorsement key (TPM2B_PUBLIC) is in `FILE`: for --print tpm")
+	f.IntVar(&o.port, "base-port", 0, "listen on the port `N` and those behind it; 0 is any free ones")
+	f.StringVar(&o.control, "control", "", "serve the control API on `ADDRESS`: a path of a socket, HOST:PORT of loopback, or off (default DIR/control.sock)")
 	f.DurationVar(&o.life, "life", 30*24*time.Hour, "lifetime of the certificates that are issued")
 	f.DurationVar(&o.factory, "bootstrap-life", 365*24*time.Hour, "lifetime of bootstrap certificates")
 	f.BoolVar(&o.p384, "p384-only", false, "certify P-384 keys only, as Azure documents it")
 	f.StringVar(&o.record, "record", "", "append every message received to `FILE`, one JSON object a line")
 	f.StringVar(&o.weather, "temper", "", "take the temper from the JSON object in `FILE`, and again on SIGHUP")
-	f.Var(&o.set, "set", "set one `NAME=VALUE` of the temper, such as LostAck=7 or Latency=50ms; repeatable")
+	f.Var(&o.set, "set", "set one `NAME=VALUE` of the temper, such as LostAck=7 or EZCA.Status=503; repeatable")
 	if err := f.Parse(args); errors.Is(err, flag.ErrHelp) {
 		return nil, err
 	} else if err != nil {
 		return nil, errUsage
 	}
 	if f.NArg() > 0 {
-		fmt.Fprintf(diagnostics, "devid-cloudsim: what is %q? Everything is a flag.\n", f.Arg(0))
+		fmt.Fprintf(diagnostics, "devid-cloudsim: what is %q? Everything is a flag, but for ctl.\n", f.Arg(0))
 		return nil, errUsage
+	}
+	if ways[o.print] == nil {
+		fmt.Fprintf(diagnostics, "devid-cloudsim: --print %s: write one of %s\n", o.print, strings.Join(wayNames(), ", "))
+		return nil, errUsage
+	}
+	if o.print != wayX509 && len(o.devices) == 0 {
+		o.devices = list{"gateway-1"}
 	}
 	return o, nil
 }
 
-func run(ctx context.Context, args []string, out, diagnostics io.Writer) error {
+func run(ctx context.Context, args []string, in io.Reader, out, diagnostics io.Writer) error {
+	if len(args) > 0 && args[0] == "ctl" {
+		return ctl(ctx, args[1:], in, out, diagnostics)
+	}
 	o, err := parse(args, diagnostics)
 	if err != nil {
 		return err
@@ -91,7 +109,7 @@ func run(ctx context.Context, args []string, out, diagnostics io.Writer) error {
 		return err
 	}
 	cloud, err := sim.Start(ctx, t, func(p *sim.Policy) {
-		p.Life, p.P384Only, p.Observe = o.life, o.p384, r.write
+		p.Life, p.P384Only, p.Port, p.Observe = o.life, o.p384, o.port, r.write
 	})
 	if err != nil {
 		return errors.Join(err, r.close())
@@ -101,19 +119,22 @@ func run(ctx context.Context, args []string, out, diagnostics io.Writer) error {
 }
 
 func (o *options) serve(ctx context.Context, cloud *sim.Cloud, out, diagnostics io.Writer) error {
+	again := make(chan os.Signal, 1)
+	signal.Notify(again, syscall.SIGHUP)
+	defer signal.Stop(again)
 	if err := o.place(); err != nil {
 		return err
 	}
-	if err := os.WriteFile(filepath.Join(o.dir, "roots.pem"), cloud.RootsPEM(), 0o644); err != nil {
+	if err := o.openControl(ctx, cloud, diagnostics); err != nil {
 		return err
 	}
-	if err := o.prepareEST(cloud, diagnostics); err != nil {
+	if err := o.describe(cloud, diagnostics); err != nil {
 		return err
 	}
 	if err := o.prepare(cloud, out); err != nil {
 		return err
 	}
-	o.watch(ctx, cloud, diagnostics)
+	o.watch(ctx, cloud, again, diagnostics)
 	return nil
 }
 
@@ -125,11 +146,10 @@ func (o *options) place() (err error) {
 	return os.MkdirAll(o.dir, 0o700)
 }
 
+func (o *options) file(name string) string { return filepath.Join(o.dir, name) }
+
 // watch returns when ctx ends. Until then the weather may be changed by SIGHUP.
-func (o *options) watch(ctx context.Context, cloud *sim.Cloud, diagnostics io.Writer) {
-	again := make(chan os.Signal, 1)
-	signal.Notify(again, syscall.SIGHUP)
-	defer signal.Stop(again)
+func (o *options) watch(ctx context.Context, cloud *sim.Cloud, again <-chan os.Signal, diagnostics io.Writer) {
 	for {
 		select {
 		case <-ctx.Done():
@@ -141,6 +161,7 @@ func (o *options) watch(ctx context.Context, cloud *sim.Cloud, diagnostics io.Wr
 				continue
 			}
 			cloud.SetTemper(t)
+			fmt.Fprintln(diagnostics, "devid-cloudsim: the temper was read again")
 		}
 	}
 }

@@ -31,7 +31,7 @@ func running(t *testing.T, lines int, args ...string) string {
 	out, in := io.Pipe()
 	done := make(chan error, 1)
 	go func() {
-		done <- run(ctx, args, in, t.Output())
+		done <- run(ctx, args, nil, in, t.Output())
 		in.Close()
 	}()
 	t.Cleanup(func() {
@@ -140,9 +140,9 @@ func TestTemperComesFromAFileAndThenFromFlags(t *testing.T) {
 }
 
 func TestWhatIsNoFlagIsAMistake(t *testing.T) {
-	for _, args := range [][]string{{"start"}, {"--colour", "red"}, {"--life", "soon"}} {
+	for _, args := range [][]string{{"start"}, {"--colour", "red"}, {"--life", "soon"}, {"--print", "magic"}, {"ctl"}, {"ctl", "dance"}, {"ctl", "create", "house"}} {
 		var said bytes.Buffer
-		if err := run(t.Context(), args, io.Discard, &said); !errors.Is(err, errUsage) || said.Len() == 0 {
+		if err := run(t.Context(), args, nil, io.Discard, &said); !errors.Is(err, errUsage) || said.Len() == 0 {
 			t.Errorf("%v: %v, %q", args, err, said.String())
 		}
 	}
