@@ -14,7 +14,6 @@ import (
 	"github.com/devid-agent/devid-agent/keys"
 	"github.com/devid-agent/devid-agent/renew"
 	"github.com/devid-agent/devid-agent/telemetry"
-	"github.com/devid-agent/devid-agent/telemetry/ingest"
 	"github.com/devid-agent/devid-agent/telemetry/sensors"
 	"github.com/devid-agent/devid-agent/telemetry/spool"
 	"golang.org/x/sync/errgroup"
@@ -31,11 +30,16 @@ type agent struct {
 	keys    keys.Store
 	spool   *spool.Spool
 	sampler *telemetry.Sampler // nil where sensors are off
-	ingest  *ingest.Server     // nil where the socket is off
+	ingest  runner             // takes readings from other programs; nil where the socket is off
 	board   *board
 	servers map[string]certifier // that issue certificates, once they are needed
 
 	renewals chan struct{} // a person asks for a renewal now
+}
+
+// runner is a part that lives until ctx ends.
+type runner interface {
+	Run(ctx context.Context) error
 }
 
 // newAgent takes the state directory for this process, opens the spool and puts the parts together. It starts nothing.
@@ -69,9 +73,7 @@ func (a *agent) open() (err error) {
 		}
 	}
 	if c.Telemetry.Ingest.Socket != "" {
-		a.ingest = &ingest.Server{
-			Path: c.Telemetry.Ingest.Socket, Mode: c.Telemetry.Ingest.Mode, Spool: a.spool, Log: a.part("ingest"),
-		}
+		a.ingest = a.newIngest()
 	}
 	a.board = newBoard(a)
 	return nil

@@ -1,3 +1,5 @@
+//go:build !noattest
+
 package main
 
 import (

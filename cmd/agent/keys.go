@@ -15,7 +15,6 @@ import (
 	"strconv"
 
 	"github.com/devid-agent/devid-agent/fault"
-	"github.com/devid-agent/devid-agent/hsm"
 	"github.com/devid-agent/devid-agent/identity"
 	"github.com/devid-agent/devid-agent/internal/durable"
 	"github.com/devid-agent/devid-agent/keys"
@@ -31,7 +30,7 @@ func openKeys(c *Config, w world, log *slog.Logger) (keys.Store, error) {
 	switch {
 	case store != nil:
 	case c.Keys.PKCS11 != "":
-		store, err = openToken(c, w.step, log, hsm.Open)
+		store, err = openToken(c, w.step, log)
 	default:
 		store, err = openTPM(c, w.step, tpm.Open)
 	}
@@ -47,7 +46,7 @@ func openKeys(c *Config, w world, log *slog.Logger) (keys.Store, error) {
 // lookKeys opens the key store for reading, beside an agent that may be running.
 func lookKeys(c *Config) (keys.Store, error) {
 	if c.Keys.PKCS11 != "" {
-		return openToken(c, nil, nil, hsm.Look)
+		return lookToken(c)
 	}
 	return openTPM(c, nil, tpm.Look)
 }
@@ -82,21 +81,6 @@ func parseHandle(s string) (uint32, error) {
 	}
 	n, err := strconv.ParseUint(s, 0, 32)
 	return uint32(n), err
-}
-
-func openToken(c *Config, step durable.Step, log *slog.Logger, open func(hsm.Config) (*hsm.Store, error)) (keys.Store, error) {
-	algorithm, err := hsm.ParseAlgorithm(c.Keys.Algorithm)
-	if err != nil {
-		return nil, err
-	}
-	store, err := open(hsm.Config{
-		URI: c.Keys.PKCS11, PIN: c.Keys.PIN, Ask: asker(), Helper: c.Keys.Helper, Env: c.Keys.Environment,
-		Algorithm: algorithm, StateDir: keysDir(c), Step: step, Log: log,
-	})
-	if err != nil {
-		return nil, err
-	}
-	return store, nil
 }
 
 func keysDir(c *Config) string { return filepath.Join(c.Device.State, "keys") }
