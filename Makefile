@@ -17,7 +17,7 @@ export CGO_ENABLED ?= 0
 export GOTOOLCHAIN ?= local
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test race bench-keys lint build arm clean need-demo need-test need-cgo
+.PHONY: help demo test race fuzz bench-keys lint build arm dist print-artefacts reproducible deb deb-test clean FORCE need-demo need-test need-cgo need-cross need-deb
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 14
@@ -31,8 +31,14 @@ test: need-test lint ## everything that must always pass
 	cd test/est && $(GO) test ./...
 
 race: need-test ## the tests where goroutines meet, with the race detector
-	CGO_ENABLED=1 $(GO) test -race ./fault ./keys/... ./identity ./telemetry/... ./internal/mqtt ./provisioning/... ./renew ./sim ./tpm/... ./hsm/... ./attest
+	CGO_ENABLED=1 $(GO) test -race ./fault ./keys/... ./identity ./telemetry/... ./internal/... ./provisioning/... ./renew ./sim ./station ./tpm/... ./hsm/... ./attest
 	CGO_ENABLED=1 $(GO) test -race -skip 'Matrix|Mosquitto' ./cmd/agent
+
+FUZZTIME ?= 1m
+fuzz: need-test ## every parser of what comes from outside, a minute each (FUZZTIME)
+	@said=$$(mktemp); trap 'rm -f "$$said"' EXIT; grep -rHoE '^func Fuzz\w+' --include=*_test.go . | sed -E 's,^\./(.*)/[^/]+:func (.*),\1 \2,' | while read -r room name; do \
+	  echo "$$room $$name"; (cd $$room && $(GO) test -run '^$$' -fuzz "^$$name$$" -fuzztime $(FUZZTIME) . >"$$said" 2>&1) || { cat "$$said"; exit 1; }; \
+	  tail -n 3 "$$said" | head -n 1; done
 
 bench-keys: need-test ## signatures by TPM and token against the bare hardware, as ratios in one run
 	$(GO) test -run '^$$' -bench . ./tpm
@@ -45,9 +51,10 @@ lint: need-cgo ## gofmt, go vet, staticcheck
 	$(GO) tool staticcheck ./...
 	CGO_ENABLED=1 $(GO) tool staticcheck ./hsm/module ./cmd/pkcs11
 
-build: need-cgo ## bin/devid-agent, bin/devid-pkcs11 and bin/devid-cloudsim for this machine
+build: need-cgo ## bin/devid-agent, devid-pkcs11, devid-station and devid-cloudsim for this machine
 	$(GO) build -trimpath -tags $(TAGS) $(GCFLAGS) -ldflags '$(LDFLAGS)' -o bin/devid-agent $(AGENT)
 	$(GO) build -trimpath -tags $(TAGS) $(GCFLAGS) -ldflags '$(LDFLAGS)' -o bin/devid-cloudsim ./cmd/cloudsim
+	$(GO) build -trimpath -tags $(TAGS) -ldflags '$(LDFLAGS)' -o bin/devid-station ./cmd/station
 	CGO_ENABLED=1 $(GO) build -trimpath -ldflags '$(LDFLAGS)' -o bin/devid-pkcs11 ./cmd/pkcs11
 
 arm: ## static binaries of the agent for arm64 and armv7, with their sizes
@@ -55,13 +62,29 @@ arm: ## static binaries of the agent for arm64 and armv7, with their sizes
 	@gate() { size=$$(stat -c %s $$1); printf '%-26s %8d bytes, of %d\n' $$1 $$size $$2; test $$size -le $$2; }; \
 	  gate dist/devid-agent-arm64 $(GATE_arm64) && gate dist/devid-agent-armv7 $(GATE_armv7)
 
-.PHONY: dist/devid-agent-arm64 dist/devid-agent-armv7
-dist/devid-agent-arm64: export GOARCH = arm64
-dist/devid-agent-armv7: export GOARCH = arm
-dist/devid-agent-armv7: export GOARM = 7
-dist/devid-agent-armv7: LDFLAGS += -R 4096
-dist/devid-agent-arm64 dist/devid-agent-armv7:
-	GOOS=linux $(GO) build -trimpath -tags $(TAGS) $(GCFLAGS) -ldflags '$(LDFLAGS)' -o $@ $(AGENT)
+# What is released. devid-pkcs11 needs the C library of its architecture, all else is static.
+AGENTS      := arm64 armv7 armv6 riscv64 amd64
+ARTEFACTS   := $(AGENTS:%=dist/devid-agent-%) $(AGENTS:%=dist/devid-service-%) \
+               $(foreach arch,amd64 arm64,dist/devid-station-$(arch) dist/devid-cloudsim-$(arch)) \
+               $(foreach arch,amd64 arm64 armhf,dist/devid-pkcs11-$(arch))
+
+dist/devid-%: FORCE
+	@GO='$(GO)' TAGS='$(TAGS)' GCFLAGS='$(GCFLAGS)' LDFLAGS='$(LDFLAGS)' packaging/build.sh $@
+
+dist: need-cross $(ARTEFACTS) ## all release binaries in dist/, with checksums, SBOMs, sizes and what each dependency costs
+	@GO='$(GO)' TAGS='$(TAGS)' GCFLAGS='$(GCFLAGS)' LDFLAGS='$(LDFLAGS)' VERSION='$(VERSION)' GATE_arm64=$(GATE_arm64) packaging/dist.sh $(ARTEFACTS)
+
+print-artefacts:
+	@echo $(ARTEFACTS)
+
+reproducible: need-cross ## build two clean clones of HEAD and compare every byte
+	@packaging/reproducible.sh
+
+deb: need-deb ## the Debian packages for amd64, arm64 and armhf in dist/deb/, checked by lintian
+	@MAKE='$(MAKE)' packaging/deb/build.sh
+
+deb-test: need-deb ## install, upgrade, downgrade, remove and purge the packages for real, in a chroot (root)
+	@packaging/deb/test.sh
 
 clean: ## remove what was built
 	rm -rf bin dist
@@ -73,6 +96,12 @@ need-test: need-cgo
 	  curl:curl mkfs.ext4:e2fsprogs /usr/lib/*/ossl-modules/tpm2.so:tpm2-openssl softhsm2-util:softhsm2 pkcs11-tool:opensc tpm2_ptool:libtpm2-pkcs11-tools \
 	  /usr/lib/*/pkcs11/libtpm2_pkcs11.so:libtpm2-pkcs11-1 tpm2-abrmd:tpm2-abrmd /usr/lib/*/libtss2-tcti-tabrmd.so.0:libtss2-tcti-tabrmd0 \
 	  dbus-run-session:dbus-daemon /usr/sbin/pcscd:pcscd /usr/lib/pcsc/drivers/serial/libifdvpcd.so:vsmartcard-vpcd \
-	  /usr/lib/*/opensc-pkcs11.so:opensc-pkcs11
+	  /usr/lib/*/opensc-pkcs11.so:opensc-pkcs11 tinyproxy:tinyproxy-bin mosquitto_passwd:mosquitto ssh:openssh-client /usr/sbin/sshd:openssh-server \
+	  systemd-analyze:systemd
 need-cgo:
 	@$(NEED) gcc:gcc /usr/include/stdlib.h:libc6-dev
+need-cross: need-cgo
+	@$(NEED) aarch64-linux-gnu-gcc:gcc-aarch64-linux-gnu /usr/aarch64-linux-gnu/include/stdlib.h:libc6-dev-arm64-cross \
+	  arm-linux-gnueabihf-gcc:gcc-arm-linux-gnueabihf /usr/arm-linux-gnueabihf/include/stdlib.h:libc6-dev-armhf-cross xz:xz-utils
+need-deb: need-cross
+	@$(NEED) dpkg-buildpackage:dpkg-dev dh:debhelper lintian:lintian systemd-analyze:systemd
