@@ -179,6 +179,13 @@ func TestEveryIssuerCertifiesTheKeysOfATokenToo(t *testing.T) {
 			d.cloud.CreateDevice(gatewayID, sim.Auth{CA: d.cloud.EZCARoots()[0]})
 			d.append("provisioning: {" + d.ezca("") + "}\n" + d.fixed(""))
 		}},
+		"a bootstrap certificate and then the hub": {"", func(d *desk) {
+			d.cloud.CreateDevice(gatewayID, sim.Auth{CA: d.cloud.FactoryCA()})
+			d.append("bootstrap: {certificate: bootstrap.pem, key: bootstrap.key}\n" + d.fixed(""))
+			if code, out, errOut := d.command("renew"); code != 0 || !strings.Contains(out, "generation ") {
+				d.t.Fatalf("renew: %d %s%s", code, out, errOut)
+			}
+		}},
 		"a person": {"", func(d *desk) {
 			d.cloud.CreateDevice(gatewayID, sim.Auth{CA: d.cloud.FactoryCA()})
 			d.append("provisioning: {issuer: hand}\n" + d.fixed(""))
