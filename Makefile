@@ -17,7 +17,7 @@ export CGO_ENABLED ?= 0
 export GOTOOLCHAIN ?= local
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test race fuzz bench-keys lint build arm dist print-artefacts reproducible deb deb-test clean FORCE need-demo need-test need-cgo need-cross need-deb
+.PHONY: help demo test race fuzz bench-keys lint build arm dist parts print-artefacts reproducible deb deb-test clean FORCE need-demo need-test need-cgo need-cross need-deb
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 14
@@ -73,6 +73,9 @@ dist/devid-%: FORCE
 
 dist: need-cross $(ARTEFACTS) ## all release binaries in dist/, with checksums, SBOMs, sizes and what each dependency costs
 	@GO='$(GO)' TAGS='$(TAGS)' GCFLAGS='$(GCFLAGS)' LDFLAGS='$(LDFLAGS)' VERSION='$(VERSION)' GATE_arm64=$(GATE_arm64) packaging/dist.sh $(ARTEFACTS)
+
+parts: ## what the agent for arm64 weighs without each of its optional parts (build tags)
+	@GO='$(GO)' TAGS='$(TAGS)' GCFLAGS='$(GCFLAGS)' LDFLAGS='$(LDFLAGS)' packaging/parts.sh
 
 print-artefacts:
 	@echo $(ARTEFACTS)
