@@ -17,7 +17,7 @@ export CGO_ENABLED ?= 0
 export GOTOOLCHAIN ?= local
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test race fuzz bench-keys lint build arm dist parts print-artefacts reproducible deb deb-test clean FORCE need-demo need-test need-cgo need-cross need-deb
+.PHONY: help demo test race fuzz bench-keys lint build arm dist parts print-artefacts reproducible deb deb-test yocto-check gateway gateway-full footprint clean FORCE need-demo need-test need-cgo need-cross need-deb need-gateway
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 14
@@ -89,6 +89,19 @@ deb: need-deb ## the Debian packages for amd64, arm64 and armhf in dist/deb/, ch
 deb-test: need-deb ## install, upgrade, downgrade, remove and purge the packages for real, in a chroot (root)
 	@packaging/deb/test.sh
 
+yocto-check: ## parse the Yocto layer with the bitbake and openembedded-core in DEVID_OE_DIR
+	@packaging/yocto/check.sh
+
+gateway: need-gateway ## an emulated ARM gateway with a TPM installs the package, enrolls, renews, loses power, and no reading (root)
+	@GO='$(GO)' examples/gateway/run.sh
+
+gateway-full: need-gateway ## the same, with an upgrade, a full disk, a read-only root, a clock in 1970, and its footprint (root)
+	@GO='$(GO)' examples/gateway/run.sh full
+
+footprint: need-demo ## what the agent costs: memory, processor, wake-ups, disk, start; beside others, with gates
+	@$(GO) build -trimpath -tags $(TAGS) $(GCFLAGS) -ldflags '$(LDFLAGS)' -o bin/devid-agent $(AGENT) && $(GO) build -o bin/ ./examples/footprint
+	@bin/footprint -agent bin/devid-agent -board dist/gateway/numbers.json
+
 clean: ## remove what was built
 	rm -rf bin dist
 
@@ -100,7 +113,7 @@ need-test: need-cgo
 	  /usr/lib/*/pkcs11/libtpm2_pkcs11.so:libtpm2-pkcs11-1 tpm2-abrmd:tpm2-abrmd /usr/lib/*/libtss2-tcti-tabrmd.so.0:libtss2-tcti-tabrmd0 \
 	  dbus-run-session:dbus-daemon /usr/sbin/pcscd:pcscd /usr/lib/pcsc/drivers/serial/libifdvpcd.so:vsmartcard-vpcd \
 	  /usr/lib/*/opensc-pkcs11.so:opensc-pkcs11 tinyproxy:tinyproxy-bin mosquitto_passwd:mosquitto ssh:openssh-client /usr/sbin/sshd:openssh-server \
-	  systemd-analyze:systemd
+	  systemd-analyze:systemd kas:kas
 need-cgo:
 	@$(NEED) gcc:gcc /usr/include/stdlib.h:libc6-dev
 need-cross: need-cgo
@@ -108,3 +121,5 @@ need-cross: need-cgo
 	  arm-linux-gnueabihf-gcc:gcc-arm-linux-gnueabihf /usr/arm-linux-gnueabihf/include/stdlib.h:libc6-dev-armhf-cross xz:xz-utils
 need-deb: need-cross
 	@$(NEED) dpkg-buildpackage:dpkg-dev dh:debhelper lintian:lintian systemd-analyze:systemd
+need-gateway: need-deb
+	@$(NEED) qemu-system-aarch64:qemu-system-arm swtpm:swtpm mke2fs:e2fsprogs depmod:kmod cpio:cpio systemd-sysusers:systemd

@@ -6,8 +6,6 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
-	"io"
-	"log"
 	"net"
 	"net/http"
 	"sync"
@@ -53,23 +51,6 @@ func (l *link) secure(config *tls.Config) bool {
 	}
 	l.cloud.log(l.service.name, Connected, l.name, l.describe())
 	return true
-}
-
-// serveHTTP returns when the connection is closed.
-func serveHTTP(conn net.Conn, h http.Handler) {
-	one := &oneConn{conn: conn, over: make(chan struct{})}
-	server := &http.Server{
-		Handler:           h,
-		ReadHeaderTimeout: greeting,
-		IdleTimeout:       greeting,
-		ErrorLog:          log.New(io.Discard, "", 0),
-		ConnState: func(_ net.Conn, s http.ConnState) {
-			if s == http.StateClosed {
-				one.Close()
-			}
-		},
-	}
-	server.Serve(one)
 }
 
 // estConfig asks for a certificate, since cacerts is for everybody: who enrolls is judged by the handler.

@@ -58,6 +58,11 @@ func (c *Cloud) webConfig(s *service) *tls.Config {
 	return config
 }
 
+// serveHTTP returns when the connection is closed.
+func serveHTTP(conn net.Conn, h http.Handler) {
+	serveUntil(&oneConn{conn: conn, over: make(chan struct{})}, h)
+}
+
 // serveUntil returns when the connection is closed.
 func serveUntil(one *oneConn, h http.Handler) {
 	server := &http.Server{

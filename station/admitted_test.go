@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"testing"
 
+	"github.com/devid-agent/devid-agent/identity"
 	"github.com/devid-agent/devid-agent/sim"
 	"github.com/devid-agent/devid-agent/station"
 )
@@ -30,7 +31,7 @@ func enrolled(t *testing.T, technician *station.Authority, r station.Registrar) 
 	if err != nil {
 		t.Fatal(err)
 	}
-	chain, err := station.ParseChain(text)
+	chain, err := identity.ParseChain(text)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -12,6 +12,7 @@ import (
 	"slices"
 
 	"github.com/devid-agent/devid-agent/fault"
+	"github.com/devid-agent/devid-agent/identity"
 	"github.com/devid-agent/devid-agent/internal/durable"
 	"github.com/devid-agent/devid-agent/keys"
 )
@@ -136,7 +137,7 @@ func (a *Authority) open(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	if a.chain, err = ParseChain(b); err == nil {
+	if a.chain, err = identity.ParseChain(b); err == nil {
 		err = CheckChain(a.chain, a.key.Public())
 	}
 	if err != nil {

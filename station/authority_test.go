@@ -14,6 +14,7 @@ import (
 
 	"github.com/devid-agent/devid-agent/fault"
 	"github.com/devid-agent/devid-agent/hsm/hsmtest"
+	"github.com/devid-agent/devid-agent/identity"
 	"github.com/devid-agent/devid-agent/station"
 	"github.com/devid-agent/devid-agent/tpm/tpmtest"
 )
@@ -42,9 +43,9 @@ func TestSupplyChainLeadsFromTheDeviceToTheRoot(t *testing.T) {
 	if leaf := chain[0]; leaf.IsCA || !slices.Equal(leaf.ExtKeyUsage, []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth}) || leaf.KeyUsage != x509.KeyUsageDigitalSignature {
 		t.Errorf("the device's certificate: %+v", leaf)
 	}
-	root := write(t, "root.pem", station.EncodeChain(chain[4:]))
-	between := write(t, "between.pem", station.EncodeChain(chain[1:4]))
-	leaf := write(t, "leaf.pem", station.EncodeChain(chain[:1]))
+	root := write(t, "root.pem", []byte(identity.EncodeChain(chain[4:])))
+	between := write(t, "between.pem", []byte(identity.EncodeChain(chain[1:4])))
+	leaf := write(t, "leaf.pem", []byte(identity.EncodeChain(chain[:1])))
 	openssl(t, "verify", "-x509_strict", "-purpose", "sslclient", "-CAfile", root, "-untrusted", between, leaf)
 }
 
@@ -227,7 +228,7 @@ func TestJournalHasEveryCertificateOfManyAtATime(t *testing.T) {
 		t.Errorf("%d entries, %v", len(all)-len(before), err)
 	}
 	for _, i := range all {
-		if c, err := station.ParseChain([]byte(i.Certificate)); err != nil || c[0].SerialNumber.Text(16) != i.Serial {
+		if c, err := identity.ParseChain([]byte(i.Certificate)); err != nil || c[0].SerialNumber.Text(16) != i.Serial {
 			t.Errorf("entry %s: %v", i.Serial, err)
 		}
 	}
@@ -243,7 +244,7 @@ func TestProofOfPossessionIsWhatAzureVerifies(t *testing.T) {
 	if c.Subject.CommonName != code || c.IsCA {
 		t.Errorf("the proof is %v", c.Subject)
 	}
-	openssl(t, "verify", "-CAfile", write(t, "root.pem", station.EncodeChain(root.Chain())), write(t, "proof.pem", station.EncodeChain([]*x509.Certificate{c})))
+	openssl(t, "verify", "-CAfile", write(t, "root.pem", []byte(identity.EncodeChain(root.Chain()))), write(t, "proof.pem", []byte(identity.EncodeChain([]*x509.Certificate{c}))))
 }
 
 func TestKeyInATPMSignsLikeAnyOther(t *testing.T) {
@@ -270,8 +271,8 @@ func signsLikeAnyOther(t *testing.T, p station.Place) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	openssl(t, "verify", "-x509_strict", "-CAfile", write(t, "root.pem", station.EncodeChain(chain[2:])),
-		"-untrusted", write(t, "between.pem", station.EncodeChain(chain[1:2])), write(t, "leaf.pem", station.EncodeChain(chain[:1])))
+	openssl(t, "verify", "-x509_strict", "-CAfile", write(t, "root.pem", []byte(identity.EncodeChain(chain[2:]))),
+		"-untrusted", write(t, "between.pem", []byte(identity.EncodeChain(chain[1:2]))), write(t, "leaf.pem", []byte(identity.EncodeChain(chain[:1]))))
 	if files, _ := filepath.Glob(filepath.Join(dir, "keys", "*.key.pem")); len(files) > 0 {
 		t.Errorf("a key lies in a file: %v", files)
 	}

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/devid-agent/devid-agent/fault"
+	"github.com/devid-agent/devid-agent/identity"
 )
 
 // Batch is work on an order.
@@ -227,7 +228,7 @@ func (b *Batch) sign(ctx context.Context, target string, _ Target) error {
 	if err := CheckChain(chain, r.PublicKey); err != nil {
 		return fault.As(fault.Permanent, err)
 	}
-	return b.move(target, func(i *Item) { i.Chain, i.State = string(EncodeChain(chain)), Signed })
+	return b.move(target, func(i *Item) { i.Chain, i.State = identity.EncodeChain(chain), Signed })
 }
 
 func (b *Batch) register(ctx context.Context, target string, _ Target) error {
@@ -235,7 +236,7 @@ func (b *Batch) register(ctx context.Context, target string, _ Target) error {
 	if i.State != Signed {
 		return nil
 	}
-	chain, err := ParseChain([]byte(i.Chain))
+	chain, err := identity.ParseChain([]byte(i.Chain))
 	if err != nil {
 		return err
 	}

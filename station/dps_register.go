@@ -10,6 +10,7 @@ import (
 	"strings"
 
 	"github.com/devid-agent/devid-agent/fault"
+	"github.com/devid-agent/devid-agent/identity"
 )
 
 // ParseEndorsementKey returns a TPM's endorsement key as DPS wants it: the TPM2B_PUBLIC in base64. It takes that, or
@@ -39,7 +40,7 @@ type DPSRegistrar struct {
 func (r DPSRegistrar) Register(ctx context.Context, device string, chain []*x509.Certificate) error {
 	e := r.Template
 	e.RegistrationID = device
-	own := &CertificateInfo{Certificate: string(EncodeChain(chain[:1]))}
+	own := &CertificateInfo{Certificate: identity.EncodeChain(chain[:1])}
 	e.Attestation = Attestation{Type: AttestX509, X509: &X509Attestation{Client: &Certificates{Primary: own}}}
 	if _, err := r.DPS.Enroll(ctx, e); !errors.Is(err, ErrTaken) {
 		return err

@@ -12,13 +12,14 @@ import (
 
 	"github.com/devid-agent/devid-agent/fault"
 	"github.com/devid-agent/devid-agent/hsm/hsmtest"
+	"github.com/devid-agent/devid-agent/identity"
 	"github.com/devid-agent/devid-agent/sim"
 	"github.com/devid-agent/devid-agent/station"
 	"github.com/devid-agent/devid-agent/tpm/tpmtest"
 )
 
 func pemOf(a *station.Authority) *station.Certificates {
-	return &station.Certificates{Primary: &station.CertificateInfo{Certificate: string(station.EncodeChain(a.Chain()[:1]))}}
+	return &station.Certificates{Primary: &station.CertificateInfo{Certificate: identity.EncodeChain(a.Chain()[:1])}}
 }
 
 func TestGroupIsEnrolledShownListedAndDeleted(t *testing.T) {

@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"github.com/devid-agent/devid-agent/fault"
+	"github.com/devid-agent/devid-agent/identity"
 	"github.com/devid-agent/devid-agent/internal/web"
 )
 
@@ -233,7 +234,7 @@ func issuedFor(a *web.Answer, r *x509.CertificateRequest) ([]*x509.Certificate, 
 	if err != nil {
 		return nil, err
 	}
-	chain, err := ParseChain(b)
+	chain, err := identity.ParseChain(b)
 	if err != nil {
 		return nil, err
 	}

@@ -14,6 +14,7 @@ import (
 	"io/fs"
 
 	"github.com/devid-agent/devid-agent/fault"
+	"github.com/devid-agent/devid-agent/identity"
 	"github.com/devid-agent/devid-agent/internal/durable"
 	"github.com/devid-agent/devid-agent/keys"
 )
@@ -141,7 +142,7 @@ func (a *Authority) complete(ctx context.Context, parent *Authority) (err error)
 	if a.chain, err = a.certified(request, parent); err != nil {
 		return err
 	}
-	return a.dir.Write(chainFile, EncodeChain(a.chain)) // the commit
+	return a.dir.Write(chainFile, []byte(identity.EncodeChain(a.chain))) // the commit
 }
 
 func (a *Authority) certified(request *x509.CertificateRequest, parent *Authority) ([]*x509.Certificate, error) {
@@ -191,7 +192,7 @@ func (a *Authority) install(chain []*x509.Certificate) error {
 		return wrong(fmt.Errorf("the chain ends with %s, which is no root", top.Subject))
 	}
 	a.chain = chain
-	return a.dir.Write(chainFile, EncodeChain(chain))
+	return a.dir.Write(chainFile, []byte(identity.EncodeChain(chain)))
 }
 
 // hashFor is the signature that chips and hubs have in common: SHA-256, and PKCS #1 v1.5 for RSA.

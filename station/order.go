@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/devid-agent/devid-agent/fault"
+	"github.com/devid-agent/devid-agent/identity"
 	"github.com/devid-agent/devid-agent/internal/durable"
 )
 
@@ -45,7 +46,7 @@ type Item struct {
 
 // Leaf is the device's certificate, nil before it is signed.
 func (i Item) Leaf() *x509.Certificate {
-	chain, err := ParseChain([]byte(i.Chain))
+	chain, err := identity.ParseChain([]byte(i.Chain))
 	if err != nil {
 		return nil
 	}

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/devid-agent/devid-agent/fault"
+	"github.com/devid-agent/devid-agent/identity"
 	"github.com/devid-agent/devid-agent/internal/durable"
 	"github.com/devid-agent/devid-agent/station"
 )
@@ -73,7 +74,7 @@ func TestOrderOverSSHReachesEveryDeviceThatWorks(t *testing.T) {
 		}
 	}
 	for _, device := range []string{"gw-1", "gw-2", "gw-5"} {
-		if chain, err := station.ParseChain([]byte(f.read(device, "chain.pem"))); err != nil || chain[0].Subject.CommonName != device || len(chain) != 5 {
+		if chain, err := identity.ParseChain([]byte(f.read(device, "chain.pem"))); err != nil || chain[0].Subject.CommonName != device || len(chain) != 5 {
 			t.Errorf("%s has %v, %v", device, chain, err)
 		}
 	}
@@ -207,7 +208,7 @@ func TestDeviceWithANewKeyIsSignedAnew(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	chain, err := station.ParseChain(text)
+	chain, err := identity.ParseChain(text)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -12,6 +12,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/devid-agent/devid-agent/identity"
 	"github.com/devid-agent/devid-agent/internal/durable"
 )
 
@@ -85,7 +86,7 @@ func (o *Order) WriteReport(name string, a *Authority) ([]string, error) {
 	r := o.Report(name)
 	if a != nil {
 		r.SignedBy = a.Certificate().Subject.String()
-		if err := d.Write(SignerFile, EncodeChain(a.Chain())); err != nil {
+		if err := d.Write(SignerFile, []byte(identity.EncodeChain(a.Chain()))); err != nil {
 			return nil, err
 		}
 	}

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/devid-agent/devid-agent/fault"
+	"github.com/devid-agent/devid-agent/identity"
 )
 
 // backdate is how much earlier than now a certificate begins: clocks of devices are behind.
@@ -116,7 +117,7 @@ func (a *Authority) issued(o order) (_ []*x509.Certificate, err error) {
 	if err != nil {
 		return nil, err
 	}
-	own, err := ParseChain([]byte(entry.Certificate))
+	own, err := identity.ParseChain([]byte(entry.Certificate))
 	if err != nil {
 		return nil, err
 	}

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/devid-agent/devid-agent/hsm/hsmtest"
+	"github.com/devid-agent/devid-agent/identity"
 	"github.com/devid-agent/devid-agent/station"
 )
 
@@ -48,7 +49,7 @@ func newFloor(t *testing.T, root *station.Authority, devices ...string) *floor {
 	hsmtest.Require(t, "ssh", "openssh-client")
 	f := &floor{t: t, dir: t.TempDir()}
 	f.write("devid-agent", fmt.Sprintf(agent, f.dir), 0o700)
-	f.write("root.pem", string(station.EncodeChain(root.Chain())), 0o600)
+	f.write("root.pem", identity.EncodeChain(root.Chain()), 0o600)
 	f.key("host")
 	f.key("user")
 	f.serve()

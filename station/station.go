@@ -3,13 +3,11 @@
 package station
 
 import (
-	"bytes"
 	"crypto"
 	"crypto/sha256"
 	"crypto/x509"
 	"encoding/hex"
 	"encoding/pem"
-	"errors"
 	"fmt"
 )
 
@@ -30,34 +28,6 @@ func ParseRequest(b []byte) (*x509.CertificateRequest, error) {
 		return nil, fmt.Errorf("certificate request of %s: its signature: %w", r.Subject, err)
 	}
 	return r, nil
-}
-
-// ParseChain reads certificates in PEM, in their order. There is at least one where err is nil.
-func ParseChain(b []byte) ([]*x509.Certificate, error) {
-	var chain []*x509.Certificate
-	for block, rest := pem.Decode(b); block != nil; block, rest = pem.Decode(rest) {
-		if block.Type != "CERTIFICATE" {
-			continue
-		}
-		c, err := x509.ParseCertificate(block.Bytes)
-		if err != nil {
-			return nil, fmt.Errorf("certificate %d: %w", len(chain)+1, err)
-		}
-		chain = append(chain, c)
-	}
-	if len(chain) == 0 {
-		return nil, errors.New("no PEM block of type CERTIFICATE")
-	}
-	return chain, nil
-}
-
-// EncodeChain is chain in PEM, in its order.
-func EncodeChain(chain []*x509.Certificate) []byte {
-	var b bytes.Buffer
-	for _, c := range chain {
-		_ = pem.Encode(&b, &pem.Block{Type: "CERTIFICATE", Bytes: c.Raw}) // a bytes.Buffer takes everything
-	}
-	return b.Bytes()
 }
 
 // EncodeRequest is a certificate request (DER) in PEM.

@@ -14,22 +14,23 @@ import (
 
 	"github.com/devid-agent/devid-agent/attest"
 	"github.com/devid-agent/devid-agent/fault"
+	"github.com/devid-agent/devid-agent/internal/commands"
 	"github.com/devid-agent/devid-agent/keys"
 )
 
 // attestCommands are two at the device, attest and attest answer, and two at the verifier, who needs neither a
 // configuration nor a TPM. What goes between them is files.
-func attestCommands() []command {
+func attestCommands() []commands.Command {
 	a, v := new(attestFlags), new(verifyFlags)
-	return []command{
-		{name: "attest", takes: "[KEY]", about: "evidence that a key was born in the hardware and cannot leave (default: the key in force)",
-			flags: a.forEvidence, run: a.evidence},
-		{name: "attest answer", takes: "CHALLENGE", about: "prove that the evidence comes from the TPM of the endorsement certificate",
-			flags: a.forAnswer, run: a.answer},
-		{name: "attest verify", takes: "EVIDENCE", about: "anywhere: check evidence, and say in words what it proves",
-			flags: v.forVerify, run: v.verify},
-		{name: "attest challenge", takes: "EVIDENCE", about: "anywhere: make a challenge for the TPM that the evidence names",
-			flags: v.forChallenge, run: v.challenge},
+	return []commands.Command{
+		{Name: "attest", Takes: "[KEY]", About: "evidence that a key was born in the hardware and cannot leave (default: the key in force)",
+			Flags: a.forEvidence, Run: a.evidence},
+		{Name: "attest answer", Takes: "CHALLENGE", About: "prove that the evidence comes from the TPM of the endorsement certificate",
+			Flags: a.forAnswer, Run: a.answer},
+		{Name: "attest verify", Takes: "EVIDENCE", About: "anywhere: check evidence, and say in words what it proves",
+			Flags: v.forVerify, Run: v.verify},
+		{Name: "attest challenge", Takes: "EVIDENCE", About: "anywhere: make a challenge for the TPM that the evidence names",
+			Flags: v.forChallenge, Run: v.challenge},
 	}
 }
 
@@ -47,7 +48,7 @@ func (f *attestFlags) forAnswer(s *flag.FlagSet) {
 	s.StringVar(&f.out, "out", "", "`file` for the answer (default standard output)")
 }
 
-func (f *attestFlags) evidence(ctx context.Context, o options, out io.Writer) error {
+func (f *attestFlags) evidence(ctx context.Context, o *commands.Options, out io.Writer) error {
 	nonce, err := parseNonce(f.nonce)
 	if err != nil {
 		return err
@@ -76,10 +77,10 @@ func (f *attestFlags) evidence(ctx context.Context, o options, out io.Writer) er
 }
 
 // subject is the key that is asked about.
-func (w *workbench) subject(o options) (string, error) {
+func (w *workbench) subject(o *commands.Options) (string, error) {
 	switch {
-	case len(o.args) > 0:
-		return o.args[0], nil
+	case len(o.Args) > 0:
+		return o.Args[0], nil
 	case w.unknown != nil:
 		return "", w.unknown
 	case w.current == nil:
@@ -88,8 +89,8 @@ func (w *workbench) subject(o options) (string, error) {
 	return w.current.Key, nil
 }
 
-func (f *attestFlags) answer(ctx context.Context, o options, out io.Writer) error {
-	challenge, err := readFile(o.args[0], attest.ParseChallenge)
+func (f *attestFlags) answer(ctx context.Context, o *commands.Options, out io.Writer) error {
+	challenge, err := readFile(o.Args[0], attest.ParseChallenge)
 	if err != nil {
 		return err
 	}
@@ -135,15 +136,15 @@ func readFile[T any](path string, parse func([]byte) (T, error)) (T, error) {
 }
 
 // handOver gives v to the other side: in a file, or on standard output.
-func handOver(o options, out io.Writer, path string, v any, what string) error {
+func handOver(o *commands.Options, out io.Writer, path string, v any, what string) error {
 	if path == "" {
-		return printJSON(out, v)
+		return commands.PrintJSON(out, v)
 	}
 	if err := writeFile(path, v); err != nil {
 		return err
 	}
-	if o.json {
-		return printJSON(out, map[string]string{"written": path})
+	if o.JSON {
+		return commands.PrintJSON(out, map[string]string{"written": path})
 	}
 	_, err := fmt.Fprintf(out, "%s is in %s\n", what, path)
 	return err

@@ -15,6 +15,7 @@ import (
 
 	"github.com/devid-agent/devid-agent/attest"
 	"github.com/devid-agent/devid-agent/fault"
+	"github.com/devid-agent/devid-agent/internal/commands"
 )
 
 // verifyFlags are those of the verifier.
@@ -37,12 +38,12 @@ func (f *verifyFlags) forChallenge(s *flag.FlagSet) {
 	s.StringVar(&f.out, "out", "", "`file` for the challenge (default standard output)")
 }
 
-func (f *verifyFlags) verify(_ context.Context, o options, out io.Writer) error {
+func (f *verifyFlags) verify(_ context.Context, o *commands.Options, out io.Writer) error {
 	q, err := f.question()
 	if err != nil {
 		return err
 	}
-	evidence, err := readFile(o.args[0], attest.Parse)
+	evidence, err := readFile(o.Args[0], attest.Parse)
 	if err != nil {
 		return err
 	}
@@ -50,8 +51,8 @@ func (f *verifyFlags) verify(_ context.Context, o options, out io.Writer) error 
 	if err == nil && f.require != "" && !v.Grade.AtLeast(attest.Grade(f.require)) {
 		v.OK, err = false, fmt.Errorf("the grade is %s, and %s is required", v.Grade, f.require)
 	}
-	if o.json {
-		return errors.Join(err, printJSON(out, v))
+	if o.JSON {
+		return errors.Join(err, commands.PrintJSON(out, v))
 	}
 	printVerdict(out, v)
 	return err
@@ -123,12 +124,12 @@ func readPool(path string) (*x509.CertPool, error) {
 	return roots, nil
 }
 
-func (f *verifyFlags) challenge(_ context.Context, o options, out io.Writer) error {
+func (f *verifyFlags) challenge(_ context.Context, o *commands.Options, out io.Writer) error {
 	if f.roots == "" || f.secret == "" {
 		return fault.AskOperator(errors.New("attest challenge needs --roots and --secret"),
 			"devid-agent attest challenge EVIDENCE --roots manufacturer.pem --secret secret.json --out challenge.json")
 	}
-	evidence, err := readFile(o.args[0], attest.Parse)
+	evidence, err := readFile(o.Args[0], attest.Parse)
 	if err != nil {
 		return err
 	}

@@ -12,6 +12,7 @@ import (
 
 	"github.com/devid-agent/devid-agent/fault"
 	"github.com/devid-agent/devid-agent/identity"
+	"github.com/devid-agent/devid-agent/internal/commands"
 	"github.com/devid-agent/devid-agent/internal/durable"
 	"github.com/devid-agent/devid-agent/telemetry"
 	"github.com/devid-agent/devid-agent/telemetry/spool"
@@ -32,7 +33,7 @@ type board struct {
 
 	mu       sync.Mutex
 	shown    *deviceView
-	troubles map[string]trouble
+	troubles map[string]commands.Trouble
 }
 
 // deviceView is what the board may look at once there is a device.
@@ -41,7 +42,7 @@ type deviceView struct{ *device }
 func newBoard(a *agent) *board {
 	return &board{
 		file: a.config.Status.File, device: a.config.Device.ID, started: time.Now(), notifier: newNotifier(os.Getenv),
-		spool: a.spool, sampler: a.sampler, log: a.part("board"), troubles: map[string]trouble{},
+		spool: a.spool, sampler: a.sampler, log: a.part("board"), troubles: map[string]commands.Trouble{},
 		news: make(chan struct{}, 1),
 	}
 }
@@ -64,7 +65,7 @@ func (b *board) trouble(part string, err error) {
 		delete(b.troubles, part)
 		return
 	}
-	b.troubles[part] = describe(err)
+	b.troubles[part] = commands.Describe(err)
 }
 
 // boardEvery is how old the status file may be.
@@ -146,7 +147,7 @@ func (b *board) status(now time.Time) *status {
 	defer b.mu.Unlock()
 	s := &status{
 		Version: version(), PID: os.Getpid(), Started: b.started, Written: now, Device: b.device,
-		Spool: viewSpool(b.spool.Stats()), Troubles: map[string]trouble{},
+		Spool: viewSpool(b.spool.Stats()), Troubles: map[string]commands.Trouble{},
 	}
 	if b.sampler != nil {
 		stats := b.sampler.Samples()
@@ -167,11 +168,11 @@ func (d *deviceView) fill(s *status) {
 	s.Hub = &hubStatus{State: pump.State, Since: pump.Since, NextTry: when(pump.NextTry), Switches: pump.Switches,
 		LastGapMS: float64(pump.Last.Gap.Microseconds()) / 1000, LastAgain: pump.Last.Again}
 	if pump.LastError != nil && pump.State != "online" {
-		s.Troubles["hub"] = describe(pump.LastError)
+		s.Troubles["hub"] = commands.Describe(pump.LastError)
 	}
 	s.Renewal = &renewalStatus{Count: renewer.Count, At: when(renewer.RenewAt), LastTry: when(renewer.LastTry), NextTry: when(renewer.NextTry)}
 	if renewer.LastError != nil {
-		s.Troubles["renewal"] = describe(renewer.LastError)
+		s.Troubles["renewal"] = commands.Describe(renewer.LastError)
 	}
 }
 

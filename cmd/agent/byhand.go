@@ -13,25 +13,26 @@ import (
 
 	"github.com/devid-agent/devid-agent/fault"
 	"github.com/devid-agent/devid-agent/identity"
+	"github.com/devid-agent/devid-agent/internal/commands"
 	"github.com/devid-agent/devid-agent/provisioning"
 	"github.com/devid-agent/devid-agent/provisioning/hand"
 )
 
 // handCommands carry a certificate request out of the device, and the chain for it back in.
-func handCommands() []command {
+func handCommands() []commands.Command {
 	var file string
-	return []command{
-		{name: "csr", about: "print the certificate request that waits for a CA, and make one if none does",
-			flags: func(f *flag.FlagSet) { f.StringVar(&file, "out", "", "write it to `FILE` instead") },
-			run: func(ctx context.Context, o options, out io.Writer) error {
+	return []commands.Command{
+		{Name: "csr", About: "print the certificate request that waits for a CA, and make one if none does",
+			Flags: func(f *flag.FlagSet) { f.StringVar(&file, "out", "", "write it to `FILE` instead") },
+			Run: func(ctx context.Context, o *commands.Options, out io.Writer) error {
 				return csrCommand(ctx, o, file, out)
 			}},
-		{name: "import", takes: "FILE", about: "take the chain (PEM; - is standard input) for the request that waits", run: importCommand},
+		{Name: "import", Takes: "FILE", About: "take the chain (PEM; - is standard input) for the request that waits", Run: importCommand},
 	}
 }
 
-func csrCommand(ctx context.Context, o options, file string, out io.Writer) error {
-	c, err := loadConfig(o.config)
+func csrCommand(ctx context.Context, o *commands.Options, file string, out io.Writer) error {
+	c, err := loadConfig(o.Config)
 	if err != nil {
 		return err
 	}
@@ -44,15 +45,15 @@ func csrCommand(ctx context.Context, o options, file string, out io.Writer) erro
 		return err
 	case file != "":
 		return os.WriteFile(file, request, 0o644)
-	case o.json:
-		return printJSON(out, map[string]string{"csr": string(request)})
+	case o.JSON:
+		return commands.PrintJSON(out, map[string]string{"csr": string(request)})
 	}
 	_, err = out.Write(request)
 	return err
 }
 
 // waitingRequest is the request on the desk. One that has been answered is followed by one for the next certificate.
-func waitingRequest(ctx context.Context, o options, c *Config) ([]byte, error) {
+func waitingRequest(ctx context.Context, o *commands.Options, c *Config) ([]byte, error) {
 	current, _, err := identity.Look(identityDir(c))
 	if err != nil {
 		return nil, err
@@ -69,18 +70,9 @@ func waitingRequest(ctx context.Context, o options, c *Config) ([]byte, error) {
 	return hand.Waiting(handDir(c), current)
 }
 
-// makeRequest lets the device itself ask, in a process of its own; nobody is there to answer yet.
-func makeRequest(ctx context.Context, o options) error {
-	a, err := prepare(o)
-	if err != nil {
-		return err
-	}
-	defer a.close()
-	d, err := a.newDevice(ctx)
-	if err != nil {
-		return err
-	}
-	err = d.during(ctx, func(ctx context.Context, d *device) error { return d.renewer.Advance(ctx) })
+// makeRequest lets the device itself ask; nobody is there to answer yet.
+func makeRequest(ctx context.Context, o *commands.Options) error {
+	_, err := alone(ctx, o, func(ctx context.Context, d *device) error { return d.renewer.Advance(ctx) })
 	if errors.Is(err, provisioning.ErrPending) {
 		return nil
 	}
@@ -102,12 +94,12 @@ func askRunning(ctx context.Context, c *Config, pid int, current *identity.Ident
 	return nil, fault.AskOperator(errors.New("the agent has made no request within a minute"), "see what keeps it: devid-agent status")
 }
 
-func importCommand(_ context.Context, o options, out io.Writer) error {
-	c, err := loadConfig(o.config)
+func importCommand(_ context.Context, o *commands.Options, out io.Writer) error {
+	c, err := loadConfig(o.Config)
 	if err != nil {
 		return err
 	}
-	text, err := readChain(o.args[0])
+	text, err := readChain(o.Args[0])
 	if err != nil {
 		return err
 	}
@@ -122,8 +114,8 @@ func importCommand(_ context.Context, o options, out io.Writer) error {
 	if pid := running(c.Device.State); pid != 0 && syscall.Kill(pid, syscall.SIGUSR1) == nil {
 		next = "the agent takes it now; see devid-agent status"
 	}
-	if o.json {
-		return printJSON(out, map[string]any{"serial": chain[0].SerialNumber.Text(16), "not_after": chain[0].NotAfter, "chain": len(chain)})
+	if o.JSON {
+		return commands.PrintJSON(out, map[string]any{"serial": chain[0].SerialNumber.Text(16), "not_after": chain[0].NotAfter, "chain": len(chain)})
 	}
 	_, err = fmt.Fprintf(out, "certificate %s, %d in the chain: %s\n", describeDates(chain[0]), len(chain), next)
 	return err

@@ -12,6 +12,7 @@ import (
 
 	"github.com/devid-agent/devid-agent/fault"
 	"github.com/devid-agent/devid-agent/identity"
+	"github.com/devid-agent/devid-agent/internal/commands"
 	"github.com/devid-agent/devid-agent/keys"
 )
 
@@ -44,20 +45,20 @@ func (f *findings) add(name, detail string, err error) bool {
 const checkTimeout = 15 * time.Second
 
 // checkCommand changes nothing, and may run beside the agent.
-func checkCommand(ctx context.Context, o options, out io.Writer) error {
-	c, err := loadConfig(o.config)
+func checkCommand(ctx context.Context, o *commands.Options, out io.Writer) error {
+	c, err := loadConfig(o.Config)
 	if err != nil {
 		return err
 	}
 	f := &findings{OK: true}
-	f.add("configuration", o.config, nil)
+	f.add("configuration", o.Config, nil)
 	f.state(c)
 	current := f.identity(c)
 	f.hardware(ctx, c, current)
 	f.credentials(c)
 	f.cloud(ctx, c, current)
-	if o.json {
-		err = printJSON(out, f)
+	if o.JSON {
+		err = commands.PrintJSON(out, f)
 	} else {
 		f.print(out)
 	}

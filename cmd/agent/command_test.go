@@ -214,6 +214,13 @@ func TestBadConfigurationIsExit78WithLineFieldAndRemedy(t *testing.T) {
 			t.Errorf("%s: %d\n%s", cmd, code, errOut)
 		}
 	}
+	for _, cmd := range []string{"run", "enroll", "renew", "status", "check", "csr", "key list"} {
+		var said outcome
+		_, out, _ := d.command(append(strings.Fields(cmd), "--json")...)
+		if err := json.Unmarshal([]byte(out), &said); err != nil || said.Trouble == nil || !strings.Contains(said.Trouble.Error, "hub.hst") {
+			t.Errorf("%s --json: %v\n%s", cmd, err, out)
+		}
+	}
 	if _, err := os.Stat(filepath.Join(d.dir, "state")); err == nil {
 		t.Error("something was touched in spite of it")
 	}

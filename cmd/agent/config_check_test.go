@@ -7,6 +7,22 @@ import (
 	"testing"
 )
 
+func TestWhatEZCACannotRenewIsAMistakeBeforeItIsAsked(t *testing.T) {
+	const rsa, rule = "keys: {algorithm: rsa-2048}\n", "EZCA renews by its API for RSA-2048 and RSA-4096 keys only, and keys.algorithm is ecdsa-p256; " +
+		"set keys.algorithm: rsa-2048, or use EZCA's EST address: issuer: est and provisioning.est.url"
+	for _, test := range []struct{ name, text, want string }{
+		{"an ECDSA key", good + "keys: {algorithm: ecdsa-p256}\nrenewal: {issuer: ezca}", ":5:19: keys.algorithm: " + rule},
+		{"the usual key", good + "renewal: {issuer: ezca}", ":5:19: renewal.issuer: " + rule},
+		{"an RSA key", good + rsa + "renewal: {issuer: ezca}", ""},
+		{"a renewal with a CA that is none", strings.Replace(good, "provisioning: {", "provisioning: {ezca: {ca: x}, ", 1) + rsa + "renewal: {issuer: ezca}",
+			":4:16: provisioning.ezca: ezca: ca is \"x\", and not a GUID; set provisioning.ezca.ca and template as EZCA names them: devid-station lists them, and so does the portal under Certificate Authorities"},
+	} {
+		if got := strings.Join(complaints(t, test.text), "\n"); got != test.want {
+			t.Errorf("%s: got\n  %s\nwant\n  %s", test.name, got, test.want)
+		}
+	}
+}
+
 // Issue "Bad configuration": each answers with line, field and remedy.
 func TestMistakeIsNamedWithItsPlaceAndRemedy(t *testing.T) {
 	for _, test := range []struct{ name, text, want string }{

@@ -83,7 +83,7 @@ func (d *decoder) checkIssuer(c *Config) {
 	if err := mistakeInEST(c); c.asks(issuerEST) && p.EST.URL != "" {
 		d.wrong("provisioning.est.url", err != nil, fmt.Sprint(err), fault.Hint(err))
 	}
-	if err := mistakeInEZCA(c); c.asks(issuerEZCA) && p.EZCA.CA != "" && p.EZCA.Template != "" {
+	if err := mistakeInEZCA(c); c.asks(issuerEZCA) {
 		d.wrong("provisioning.ezca", err != nil, fmt.Sprint(err), fault.Hint(err))
 	}
 }

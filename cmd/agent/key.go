@@ -14,25 +14,30 @@ import (
 
 	"github.com/devid-agent/devid-agent/fault"
 	"github.com/devid-agent/devid-agent/identity"
+	"github.com/devid-agent/devid-agent/internal/commands"
 	"github.com/devid-agent/devid-agent/keys"
 )
 
 // keyCommands are for the person at the device. They work beside a running agent.
-func keyCommands() []command {
+func keyCommands() []commands.Command {
 	algorithm := ""
 	withAlgorithm := func(f *flag.FlagSet) {
 		f.StringVar(&algorithm, "algorithm", "", fmt.Sprintf("of the new key: one of %v (default keys.algorithm)", keys.Algorithms))
 	}
 	bench := new(benchmark)
-	return []command{
-		{name: "key list", about: "the keys in the hardware, and what each is for", run: keyList},
-		{name: "key show", takes: "NAME", about: "what the hardware says of a key, and its public half", run: keyShow},
-		{name: "key create", takes: "NAME", about: "make a key of your own", flags: withAlgorithm,
-			run: func(ctx context.Context, o options, out io.Writer) error { return keyCreate(ctx, o, algorithm, out) }},
-		{name: "key delete", takes: "NAME", about: "destroy a key that no identity needs", run: keyDelete},
-		{name: "key test", about: "create, sign, verify, try to export, delete: does the hardware work, and how fast", flags: withAlgorithm,
-			run: func(ctx context.Context, o options, out io.Writer) error { return keyTest(ctx, o, algorithm, out) }},
-		{name: "key bench", takes: "[NAME]", about: "sign for some seconds, and say how long a signature takes", flags: bench.flags, run: bench.command},
+	return []commands.Command{
+		{Name: "key list", About: "the keys in the hardware, and what each is for", Run: keyList},
+		{Name: "key show", Takes: "NAME", About: "what the hardware says of a key, and its public half", Run: keyShow},
+		{Name: "key create", Takes: "NAME", About: "make a key of your own", Flags: withAlgorithm,
+			Run: func(ctx context.Context, o *commands.Options, out io.Writer) error {
+				return keyCreate(ctx, o, algorithm, out)
+			}},
+		{Name: "key delete", Takes: "NAME", About: "destroy a key that no identity needs", Run: keyDelete},
+		{Name: "key test", About: "create, sign, verify, try to export, delete: does the hardware work, and how fast", Flags: withAlgorithm,
+			Run: func(ctx context.Context, o *commands.Options, out io.Writer) error {
+				return keyTest(ctx, o, algorithm, out)
+			}},
+		{Name: "key bench", Takes: "[NAME]", About: "sign for some seconds, and say how long a signature takes", Flags: bench.flags, Run: bench.command},
 	}
 }
 
@@ -43,7 +48,7 @@ type keyLine struct {
 	Trouble string `json:"trouble,omitempty"` // why it cannot be used
 }
 
-func keyList(ctx context.Context, o options, out io.Writer) error {
+func keyList(ctx context.Context, o *commands.Options, out io.Writer) error {
 	w, err := lookWorkbench(o)
 	if err != nil {
 		return err
@@ -57,14 +62,14 @@ func keyList(ctx context.Context, o options, out io.Writer) error {
 	for _, name := range names {
 		lines = append(lines, w.line(ctx, name))
 	}
-	if o.json {
-		return printJSON(out, lines)
+	if o.JSON {
+		return commands.PrintJSON(out, lines)
 	}
-	var t table
+	var t commands.Table
 	for _, l := range lines {
-		t.row(l.Name, l.Use, l.Trouble)
+		t.Row(l.Name, l.Use, l.Trouble)
 	}
-	return t.print(out)
+	return t.Print(out)
 }
 
 // line opens the key, because only then it is certain that it serves nobody.
@@ -89,7 +94,7 @@ type keyView struct {
 	SHA256    string `json:"sha256"`     // of the SubjectPublicKeyInfo, as DPS, CAs and attest verify show it
 }
 
-func keyShow(ctx context.Context, o options, out io.Writer) error {
+func keyShow(ctx context.Context, o *commands.Options, out io.Writer) error {
 	w, err := lookWorkbench(o)
 	if err != nil {
 		return err
@@ -99,16 +104,16 @@ func keyShow(ctx context.Context, o options, out io.Writer) error {
 }
 
 // show prints the key that is the first argument.
-func (w *workbench) show(ctx context.Context, o options, out io.Writer) error {
-	v, err := w.view(ctx, o.args[0])
+func (w *workbench) show(ctx context.Context, o *commands.Options, out io.Writer) error {
+	v, err := w.view(ctx, o.Args[0])
 	if err != nil {
 		return err
 	}
-	if o.json {
-		return printJSON(out, v)
+	if o.JSON {
+		return commands.PrintJSON(out, v)
 	}
-	var t table
-	row := func(name string, value any) { t.row(name, fmt.Sprint(value)) }
+	var t commands.Table
+	row := func(name string, value any) { t.Row(name, fmt.Sprint(value)) }
 	row("name", v.Name)
 	row("use", v.Use)
 	row("place", v.Place)
@@ -119,7 +124,7 @@ func (w *workbench) show(ctx context.Context, o options, out io.Writer) error {
 	row("attributes", v.Attributes)
 	row("export", v.Export)
 	row("sha256", v.SHA256)
-	if err := t.print(out); err != nil {
+	if err := t.Print(out); err != nil {
 		return err
 	}
 	_, err = io.WriteString(out, v.PublicKey)
@@ -153,36 +158,36 @@ func (w *workbench) view(ctx context.Context, name string) (keyView, error) {
 	return v, err
 }
 
-func keyCreate(ctx context.Context, o options, algorithm string, out io.Writer) error {
+func keyCreate(ctx context.Context, o *commands.Options, algorithm string, out io.Writer) error {
 	w, err := openWorkbench(o, algorithm)
 	if err != nil {
 		return err
 	}
 	defer w.close()
-	if name := o.args[0]; strings.HasPrefix(name, identity.KeyPrefix) {
+	if name := o.Args[0]; strings.HasPrefix(name, identity.KeyPrefix) {
 		return fault.AskOperator(fmt.Errorf("create key %s: such names are the agent's own, which destroys those that no identity needs", name), "choose another name")
 	}
-	if _, err := w.store.Create(ctx, o.args[0]); err != nil {
+	if _, err := w.store.Create(ctx, o.Args[0]); err != nil {
 		return err
 	}
 	return w.show(ctx, o, out)
 }
 
-func keyDelete(ctx context.Context, o options, out io.Writer) error {
+func keyDelete(ctx context.Context, o *commands.Options, out io.Writer) error {
 	w, err := openWorkbench(o, "")
 	if err != nil {
 		return err
 	}
 	defer w.close()
-	name := o.args[0]
+	name := o.Args[0]
 	if err := w.mayDelete(ctx, name); err != nil {
 		return fmt.Errorf("delete key %s: %w", name, err)
 	}
 	if err := w.store.Delete(ctx, name); err != nil {
 		return err
 	}
-	if o.json {
-		return printJSON(out, map[string]string{"deleted": name})
+	if o.JSON {
+		return commands.PrintJSON(out, map[string]string{"deleted": name})
 	}
 	_, err = fmt.Fprintf(out, "%s is destroyed\n", name)
 	return err

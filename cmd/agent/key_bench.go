@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/devid-agent/devid-agent/fault"
+	"github.com/devid-agent/devid-agent/internal/commands"
 )
 
 // benchmark is key bench: a signature at a time, as TLS asks for them.
@@ -36,7 +37,7 @@ func (b *benchmark) flags(f *flag.FlagSet) {
 	f.StringVar(&b.algorithm, "algorithm", "", "of the key that is made where none is named (default keys.algorithm)")
 }
 
-func (b *benchmark) command(ctx context.Context, o options, out io.Writer) error {
+func (b *benchmark) command(ctx context.Context, o *commands.Options, out io.Writer) error {
 	if b.duration <= 0 || b.duration > time.Hour {
 		return fault.AskOperator(fmt.Errorf("key bench for %v", b.duration), "give --for a time of up to an hour, as 5s")
 	}
@@ -44,8 +45,8 @@ func (b *benchmark) command(ctx context.Context, o options, out io.Writer) error
 	if err != nil {
 		return err
 	}
-	if o.json {
-		return printJSON(out, s)
+	if o.JSON {
+		return commands.PrintJSON(out, s)
 	}
 	_, err = fmt.Fprintf(out, "%s: %d signatures, %.1f a second; p50 %.2f ms, p95 %.2f ms, longest %.2f ms\n",
 		s.Key, s.Signatures, s.PerSecond, s.P50MS, s.P95MS, s.MaxMS)
@@ -53,18 +54,18 @@ func (b *benchmark) command(ctx context.Context, o options, out io.Writer) error
 }
 
 // measure uses the key that is named, or one of its own.
-func (b *benchmark) measure(ctx context.Context, o options) (speed, error) {
-	if len(o.args) > 0 {
+func (b *benchmark) measure(ctx context.Context, o *commands.Options) (speed, error) {
+	if len(o.Args) > 0 {
 		w, err := lookWorkbench(o)
 		if err != nil {
 			return speed{}, err
 		}
 		defer w.close()
-		key, err := w.store.Open(ctx, o.args[0])
+		key, err := w.store.Open(ctx, o.Args[0])
 		if err != nil {
 			return speed{}, err
 		}
-		return b.sign(ctx, o.args[0], key)
+		return b.sign(ctx, o.Args[0], key)
 	}
 	w, err := openWorkbench(o, b.algorithm)
 	if err != nil {

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/devid-agent/devid-agent/fault"
+	"github.com/devid-agent/devid-agent/internal/commands"
 	"github.com/devid-agent/devid-agent/keys"
 )
 
@@ -22,13 +23,13 @@ const trialKey = "key-test"
 
 // trial is what key test does and finds.
 type trial struct {
-	OK        bool      `json:"ok"`
-	Algorithm string    `json:"algorithm"`
-	Place     string    `json:"place,omitempty"`
-	Padding   string    `json:"padding,omitempty"`
-	Steps     []step    `json:"steps"`
-	Trouble   *trouble  `json:"trouble,omitempty"`
-	out       io.Writer // where a person reads along; nil for JSON
+	OK        bool              `json:"ok"`
+	Algorithm string            `json:"algorithm"`
+	Place     string            `json:"place,omitempty"`
+	Padding   string            `json:"padding,omitempty"`
+	Steps     []step            `json:"steps"`
+	Trouble   *commands.Trouble `json:"trouble,omitempty"`
+	out       io.Writer         // where a person reads along; nil for JSON
 }
 
 type step struct {
@@ -38,26 +39,26 @@ type step struct {
 	Detail string  `json:"detail,omitempty"`
 }
 
-func keyTest(ctx context.Context, o options, algorithm string, out io.Writer) error {
+func keyTest(ctx context.Context, o *commands.Options, algorithm string, out io.Writer) error {
 	w, err := openWorkbench(o, algorithm)
 	if err != nil {
 		return err
 	}
 	defer w.close()
 	t := &trial{Algorithm: w.config.Keys.Algorithm, Steps: []step{}}
-	if !o.json {
+	if !o.JSON {
 		t.out = out
 	}
 	err = t.run(ctx, w.store)
 	t.OK = err == nil
-	if !o.json {
+	if !o.JSON {
 		return err
 	}
 	if err != nil {
-		d := describe(err)
+		d := commands.Describe(err)
 		t.Trouble = &d
 	}
-	return errors.Join(err, printJSON(out, t))
+	return errors.Join(err, commands.PrintJSON(out, t))
 }
 
 // do is one step, timed.

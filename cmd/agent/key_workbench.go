@@ -16,6 +16,7 @@ import (
 
 	"github.com/devid-agent/devid-agent/fault"
 	"github.com/devid-agent/devid-agent/identity"
+	"github.com/devid-agent/devid-agent/internal/commands"
 	"github.com/devid-agent/devid-agent/keys"
 )
 
@@ -39,8 +40,8 @@ const (
 )
 
 // lookWorkbench is for commands that change nothing.
-func lookWorkbench(o options) (*workbench, error) {
-	c, err := loadConfig(o.config)
+func lookWorkbench(o *commands.Options) (*workbench, error) {
+	c, err := loadConfig(o.Config)
 	if err != nil {
 		return nil, err
 	}
@@ -55,8 +56,8 @@ func lookWorkbench(o options) (*workbench, error) {
 
 // openWorkbench takes the state directory when no agent has it, so that none starts meanwhile. New keys are of
 // algorithm, or as the configuration has it when that is empty.
-func openWorkbench(o options, algorithm string) (*workbench, error) {
-	c, err := loadConfig(o.config)
+func openWorkbench(o *commands.Options, algorithm string) (*workbench, error) {
+	c, err := loadConfig(o.Config)
 	if err != nil {
 		return nil, err
 	}

@@ -11,12 +11,10 @@ import (
 	"log/slog"
 	"os"
 	"os/signal"
-	"runtime"
-	"runtime/debug"
-	"strings"
 	"syscall"
 
 	"github.com/devid-agent/devid-agent/fault"
+	"github.com/devid-agent/devid-agent/internal/commands"
 )
 
 // Exit codes. systemd restarts after exitFailure and, with RestartPreventExitStatus=78, not after exitConfig.
@@ -29,9 +27,7 @@ const (
 // release is set by the build: -ldflags "-X main.release=1.2.3".
 var release = "0.1.0-dev"
 
-func quick(f func(options, io.Writer) error) func(context.Context, options, io.Writer) error {
-	return func(_ context.Context, o options, out io.Writer) error { return f(o, out) }
-}
+const programName = "devid-agent"
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
@@ -41,7 +37,7 @@ func main() {
 
 // execute runs one command line and returns its exit code.
 func execute(ctx context.Context, args []string, out, errOut io.Writer) int {
-	cmd, o, err := parseCommand(args, errOut)
+	cmd, o, err := commandLine().Parse(args, errOut)
 	if errors.Is(err, flag.ErrHelp) {
 		return 0
 	}
@@ -49,7 +45,7 @@ func execute(ctx context.Context, args []string, out, errOut io.Writer) int {
 		fmt.Fprintln(errOut, err)
 		return exitUsage
 	}
-	err = cmd.run(ctx, o, out)
+	err = cmd.Run(ctx, o, out)
 	if err == nil || fault.Stopped(err) && ctx.Err() != nil {
 		return 0
 	}
@@ -70,33 +66,13 @@ func explain(w io.Writer, err error) {
 		fmt.Fprintln(w, mistakes) // each line begins with its place, for editors to jump to
 		return
 	}
-	fmt.Fprintln(w, "devid-agent:", err)
-	if hint := fault.Hint(err); hint != "" {
-		fmt.Fprintln(w, "  do:", hint)
-	}
+	commands.Explain(w, programName, err)
 }
 
-func version() string {
-	if info, ok := debug.ReadBuildInfo(); ok {
-		for _, s := range info.Settings {
-			if s.Key == "vcs.revision" && strings.HasSuffix(release, "-dev") {
-				return release + "+" + s.Value[:min(12, len(s.Value))]
-			}
-		}
-	}
-	return release
-}
+func version() string { return commands.Version(release) }
 
 // userAgent is how the agent names itself to the cloud.
-func userAgent() string { return "devid-agent/" + version() }
-
-func versionCommand(o options, out io.Writer) error {
-	if o.json {
-		return printJSON(out, map[string]string{"version": version(), "go": runtime.Version(), "arch": runtime.GOARCH})
-	}
-	_, err := fmt.Fprintf(out, "devid-agent %s (%s, linux/%s)\n", version(), runtime.Version(), runtime.GOARCH)
-	return err
-}
+func userAgent() string { return programName + "/" + version() }
 
 func newLog(c *Config, w io.Writer) *slog.Logger {
 	o := &slog.HandlerOptions{Level: c.Log.Level}

@@ -5,9 +5,11 @@ package main
 import (
 	"context"
 	"crypto"
+
+	"github.com/devid-agent/devid-agent/internal/commands"
 )
 
-func attestCommands() []command { return nil }
+func attestCommands() []commands.Command { return nil }
 
 func (a *agent) attestedRequest(context.Context, string, crypto.Signer) ([]byte, error) {
 	return nil, notBuiltIn("attestation", "noattest")

@@ -12,10 +12,11 @@ import (
 
 	"github.com/devid-agent/devid-agent/fault"
 	"github.com/devid-agent/devid-agent/identity"
+	"github.com/devid-agent/devid-agent/internal/commands"
 	"golang.org/x/sync/errgroup"
 )
 
-func runCommand(ctx context.Context, o options, _ io.Writer) error {
+func runCommand(ctx context.Context, o *commands.Options, _ io.Writer) error {
 	asked := make(chan os.Signal, 1)
 	signal.Notify(asked, syscall.SIGUSR1) // before anybody can know this process by the lock
 	defer signal.Stop(asked)
@@ -34,8 +35,8 @@ func runCommand(ctx context.Context, o options, _ io.Writer) error {
 	return err
 }
 
-func prepare(o options) (*agent, error) {
-	c, err := loadConfig(o.config)
+func prepare(o *commands.Options) (*agent, error) {
+	c, err := loadConfig(o.Config)
 	if err != nil {
 		return nil, err
 	}
@@ -59,20 +60,20 @@ func forwardSignal(ctx context.Context, asked <-chan os.Signal, renewals chan<- 
 
 // outcome is what enroll and renew print.
 type outcome struct {
-	Identity *identityStatus `json:"identity,omitempty"`
-	Trouble  *trouble        `json:"trouble,omitempty"`
+	Identity *identityStatus   `json:"identity,omitempty"`
+	Trouble  *commands.Trouble `json:"trouble,omitempty"`
 }
 
-func (o outcome) print(opt options, out io.Writer, done string) error {
-	if opt.json {
-		return printJSON(out, o)
+func (o outcome) print(opt *commands.Options, out io.Writer, done string) error {
+	if opt.JSON {
+		return commands.PrintJSON(out, o)
 	}
 	id := o.Identity
 	_, err := fmt.Fprintf(out, "%s: %s at %s, generation %d, %s\n", done, id.DeviceID, id.Hub, id.Generation, id.credential(time.Local))
 	return err
 }
 
-func enrollCommand(ctx context.Context, o options, out io.Writer) error {
+func enrollCommand(ctx context.Context, o *commands.Options, out io.Writer) error {
 	return once(ctx, o, out, "enrolled", func(ctx context.Context, d *device) error {
 		if d.identities.Current() != nil {
 			return nil // enrolled already: asking again is legal and changes nothing
@@ -81,8 +82,8 @@ func enrollCommand(ctx context.Context, o options, out io.Writer) error {
 	})
 }
 
-func renewCommand(ctx context.Context, o options, out io.Writer) error {
-	c, err := loadConfig(o.config)
+func renewCommand(ctx context.Context, o *commands.Options, out io.Writer) error {
+	c, err := loadConfig(o.Config)
 	if err != nil {
 		return err
 	}
@@ -92,28 +93,33 @@ func renewCommand(ctx context.Context, o options, out io.Writer) error {
 	return once(ctx, o, out, "renewed", func(ctx context.Context, d *device) error { return d.renewer.Advance(ctx) })
 }
 
-// once does one thing with the device, in a process of its own: the pump runs, because proving an identity is
-// connecting as it.
-func once(ctx context.Context, o options, out io.Writer, done string, work func(context.Context, *device) error) error {
+// once does one thing with the device, and prints who it is then.
+func once(ctx context.Context, o *commands.Options, out io.Writer, done string, work func(context.Context, *device) error) error {
+	id, err := alone(ctx, o, work)
+	if err != nil {
+		return err
+	}
+	return outcome{Identity: viewIdentity(id)}.print(o, out, done)
+}
+
+// alone does work in a process of its own and returns the identity in force then: the pump runs, because proving an
+// identity is connecting as it.
+func alone(ctx context.Context, o *commands.Options, work func(context.Context, *device) error) (*identity.Identity, error) {
 	signal.Ignore(syscall.SIGUSR1) // somebody else's renew may take us for the agent
 	defer signal.Reset(syscall.SIGUSR1)
 	a, err := prepare(o)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	defer a.close()
 	d, err := a.newDevice(ctx)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	if err := d.during(ctx, work); err != nil {
-		if o.json {
-			t := describe(err)
-			return errors.Join(err, printJSON(out, outcome{Trouble: &t}))
-		}
-		return err
+		return nil, err
 	}
-	return outcome{Identity: viewIdentity(d.identities.Current())}.print(o, out, done)
+	return d.identities.Current(), nil
 }
 
 // during does work while the pump and the renewer run, and stops them after it.
@@ -136,7 +142,7 @@ func (d *device) during(ctx context.Context, work func(context.Context, *device)
 }
 
 // renewRunning asks the agent that has the state directory, and waits for what comes of it.
-func renewRunning(ctx context.Context, o options, c *Config, pid int, out io.Writer) error {
+func renewRunning(ctx context.Context, o *commands.Options, c *Config, pid int, out io.Writer) error {
 	before, _, err := identity.Look(identityDir(c))
 	if err != nil {
 		return err
@@ -163,7 +169,7 @@ func renewRunning(ctx context.Context, o options, c *Config, pid int, out io.Wri
 }
 
 // failedSince is what the running agent says of a renewal that it tried after asked, and that failed.
-func failedSince(c *Config, asked time.Time) *trouble {
+func failedSince(c *Config, asked time.Time) *commands.Trouble {
 	s, err := readStatus(c)
 	if err != nil || s.Renewal == nil || s.Renewal.LastTry == nil || !s.Renewal.LastTry.After(asked) {
 		return nil

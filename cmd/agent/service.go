@@ -10,13 +10,14 @@ import (
 	"syscall"
 
 	"github.com/devid-agent/devid-agent/fault"
+	"github.com/devid-agent/devid-agent/internal/commands"
 )
 
 // serviceProgram knows the init systems. It is no part of the agent: it would cost every gateway 128 KB of flash.
 const serviceProgram = "devid-service"
 
 // serviceCommand hands over to devid-service, beside this program or in PATH, and does not come back.
-func serviceCommand(_ context.Context, o options, _ io.Writer) error {
+func serviceCommand(_ context.Context, o *commands.Options, _ io.Writer) error {
 	self, err := os.Executable()
 	if err != nil {
 		return err
@@ -28,5 +29,5 @@ func serviceCommand(_ context.Context, o options, _ io.Writer) error {
 			return fault.AskOperator(err, "use systemctl where a package installed the agent; elsewhere put "+serviceProgram+" of the same release beside it")
 		}
 	}
-	return syscall.Exec(helper, []string{serviceProgram, o.args[0], "--program", self}, os.Environ())
+	return syscall.Exec(helper, []string{serviceProgram, o.Args[0], "--program", self}, os.Environ())
 }

@@ -12,24 +12,25 @@ import (
 	"time"
 
 	"github.com/devid-agent/devid-agent/fault"
+	"github.com/devid-agent/devid-agent/internal/commands"
 	"github.com/devid-agent/devid-agent/telemetry"
 	"github.com/devid-agent/devid-agent/telemetry/spool"
 )
 
 // status is the file that a running agent writes, and what status --json prints.
 type status struct {
-	Version  string             `json:"version"`
-	PID      int                `json:"pid"`
-	Started  time.Time          `json:"started"`
-	Written  time.Time          `json:"written"`
-	Device   string             `json:"device"`
-	Identity *identityStatus    `json:"identity"` // null before the first enrollment
-	Pending  *identityStatus    `json:"pending,omitempty"`
-	Hub      *hubStatus         `json:"hub,omitempty"` // absent until the hardware has answered
-	Renewal  *renewalStatus     `json:"renewal,omitempty"`
-	Spool    spoolStatus        `json:"spool"`
-	Sampler  *telemetry.Samples `json:"sampler,omitempty"`
-	Troubles map[string]trouble `json:"troubles"` // by part; empty when all is well
+	Version  string                      `json:"version"`
+	PID      int                         `json:"pid"`
+	Started  time.Time                   `json:"started"`
+	Written  time.Time                   `json:"written"`
+	Device   string                      `json:"device"`
+	Identity *identityStatus             `json:"identity"` // null before the first enrollment
+	Pending  *identityStatus             `json:"pending,omitempty"`
+	Hub      *hubStatus                  `json:"hub,omitempty"` // absent until the hardware has answered
+	Renewal  *renewalStatus              `json:"renewal,omitempty"`
+	Spool    spoolStatus                 `json:"spool"`
+	Sampler  *telemetry.Samples          `json:"sampler,omitempty"`
+	Troubles map[string]commands.Trouble `json:"troubles"` // by part; empty when all is well
 }
 
 type identityStatus struct {
@@ -70,16 +71,6 @@ type spoolStatus struct {
 
 func viewSpool(s spool.Stats) spoolStatus {
 	return spoolStatus{ID: s.ID, Depth: s.Depth, Bytes: s.Bytes, LastSeq: s.LastSeq, Acked: s.Acked, Dropped: s.Dropped, Damaged: s.Damaged}
-}
-
-type trouble struct {
-	Error string `json:"error"`
-	Kind  string `json:"kind"`
-	Hint  string `json:"hint,omitempty"`
-}
-
-func describe(err error) trouble {
-	return trouble{Error: err.Error(), Kind: fault.Of(err).String(), Hint: fault.Hint(err)}
 }
 
 // line is the state in one line, for systemctl status.
@@ -124,8 +115,8 @@ func readStatus(c *Config) (*status, error) {
 	return &s, nil
 }
 
-func statusCommand(o options, out io.Writer) error {
-	c, err := loadConfig(o.config)
+func statusCommand(o *commands.Options, out io.Writer) error {
+	c, err := loadConfig(o.Config)
 	if err != nil {
 		return err
 	}
@@ -133,16 +124,16 @@ func statusCommand(o options, out io.Writer) error {
 	if s == nil {
 		return err
 	}
-	if o.json {
-		return errors.Join(printJSON(out, s), err)
+	if o.JSON {
+		return errors.Join(commands.PrintJSON(out, s), err)
 	}
 	s.print(out)
 	return err
 }
 
 func (s *status) print(out io.Writer) {
-	var t table
-	row := func(name, format string, args ...any) { t.row(name, fmt.Sprintf(format, args...)) }
+	var t commands.Table
+	row := func(name, format string, args ...any) { t.Row(name, fmt.Sprintf(format, args...)) }
 	row("device", "%s", s.Device)
 	row("agent", "%s, process %d, up %s", s.Version, s.PID, s.Written.Sub(s.Started).Round(time.Second))
 	if s.Hub != nil {
@@ -167,12 +158,5 @@ func (s *status) print(out io.Writer) {
 			row("", "do: %s", hint)
 		}
 	}
-	_ = t.print(out)
-}
-
-func printJSON(out io.Writer, v any) error {
-	e := json.NewEncoder(out)
-	e.SetIndent("", "  ")
-	e.SetEscapeHTML(false)
-	return e.Encode(v)
+	_ = t.Print(out)
 }

@@ -11,10 +11,12 @@ import (
 	"time"
 
 	"github.com/devid-agent/devid-agent/fault"
+	"github.com/devid-agent/devid-agent/identity"
+	"github.com/devid-agent/devid-agent/internal/commands"
 	"github.com/devid-agent/devid-agent/station"
 )
 
-func caCommands() []command {
+func caCommands() []commands.Command {
 	var f founding
 	var sign signing
 	var certify struct {
@@ -27,31 +29,31 @@ func caCommands() []command {
 		out string
 	}
 	var install, show, issued caDir
-	return []command{
-		{name: "ca init", takes: "KIND", about: "make an authority: root, company, factory or technician", flags: f.flags, run: f.run},
-		{name: "ca certify", takes: "REQUEST", about: "make the sender of a request an authority below this one", flags: func(fs *flag.FlagSet) {
+	return []commands.Command{
+		{Name: "ca init", Takes: "KIND", About: "make an authority: root, company, factory or technician", Flags: f.flags, Run: f.run},
+		{Name: "ca certify", Takes: "REQUEST", About: "make the sender of a request an authority below this one", Flags: func(fs *flag.FlagSet) {
 			certify.flags(fs)
 			fs.StringVar(&certify.kind, "kind", "", "make it a company, factory or technician")
 			fs.IntVar(&certify.days, "days", 0, "life of its certificate; 15, 5 and 1 years where not given")
 			fs.StringVar(&certify.out, "out", "", "write the chain into `FILE`; to the standard output where not given")
-		}, run: func(ctx context.Context, o options, out io.Writer) error {
+		}, Run: func(ctx context.Context, o *commands.Options, out io.Writer) error {
 			return certify.with(ctx, func(a *station.Authority) error { return caCertify(a, o, certify.kind, certify.days, certify.out, out) })
 		}},
-		{name: "ca install", takes: "CHAIN", about: "put the chain in force that was made for the request of this authority", flags: install.flags,
-			run: func(ctx context.Context, o options, out io.Writer) error {
+		{Name: "ca install", Takes: "CHAIN", About: "put the chain in force that was made for the request of this authority", Flags: install.flags,
+			Run: func(ctx context.Context, o *commands.Options, out io.Writer) error {
 				return caInstall(ctx, o, install.dir, out)
 			}},
-		{name: "ca sign", takes: "CSR...", about: "sign requests of devices, where the policy allows it", flags: sign.flags, run: sign.run},
-		{name: "ca prove", takes: "CODE", about: "prove to IoT Hub or DPS that we hold the key of this authority", flags: func(fs *flag.FlagSet) {
+		{Name: "ca sign", Takes: "CSR...", About: "sign requests of devices, where the policy allows it", Flags: sign.flags, Run: sign.run},
+		{Name: "ca prove", Takes: "CODE", About: "prove to IoT Hub or DPS that we hold the key of this authority", Flags: func(fs *flag.FlagSet) {
 			prove.flags(fs)
 			fs.StringVar(&prove.out, "out", "", "write the certificate into `FILE`; to the standard output where not given")
-		}, run: func(ctx context.Context, o options, out io.Writer) error {
+		}, Run: func(ctx context.Context, o *commands.Options, out io.Writer) error {
 			return prove.with(ctx, func(a *station.Authority) error { return caProve(a, o, prove.out, out) })
 		}},
-		{name: "ca show", about: "what the authority is, and what it signs", flags: show.flags, run: func(ctx context.Context, o options, out io.Writer) error {
+		{Name: "ca show", About: "what the authority is, and what it signs", Flags: show.flags, Run: func(ctx context.Context, o *commands.Options, out io.Writer) error {
 			return show.with(ctx, func(a *station.Authority) error { return caShow(a, o, out) })
 		}},
-		{name: "ca issued", about: "list what the authority has issued", flags: issued.flags, run: func(ctx context.Context, o options, out io.Writer) error {
+		{Name: "ca issued", About: "list what the authority has issued", Flags: issued.flags, Run: func(ctx context.Context, o *commands.Options, out io.Writer) error {
 			return issued.with(ctx, func(a *station.Authority) error { return caIssued(a, o, out) })
 		}},
 	}
@@ -100,7 +102,7 @@ func (f *founding) flags(fs *flag.FlagSet) {
 	fs.Var(&f.keys, "allow-key", "sign for devices with keys of this `KIND`; repeatable, all kinds where not given")
 }
 
-func (f *founding) run(ctx context.Context, o options, out io.Writer) error {
+func (f *founding) run(ctx context.Context, o *commands.Options, out io.Writer) error {
 	if f.dir == "" {
 		return fault.AskOperator(errors.New("where is it to be?"), "name its directory: --ca DIR")
 	}
@@ -108,7 +110,7 @@ func (f *founding) run(ctx context.Context, o options, out io.Writer) error {
 	if len(f.keys) == 0 {
 		f.policy.Keys = station.DefaultPolicy().Keys
 	}
-	founding := station.Founding{Dir: f.dir, Kind: o.args[0], Name: f.cn, Organization: f.organization, Days: f.days, Place: f.place.Place, Policy: f.policy}
+	founding := station.Founding{Dir: f.dir, Kind: o.Args[0], Name: f.cn, Organization: f.organization, Days: f.days, Place: f.place.Place, Policy: f.policy}
 	if f.parent == "" {
 		return f.found(ctx, founding, o, out)
 	}
@@ -118,12 +120,12 @@ func (f *founding) run(ctx context.Context, o options, out io.Writer) error {
 	})
 }
 
-func (f *founding) found(ctx context.Context, founding station.Founding, o options, out io.Writer) error {
+func (f *founding) found(ctx context.Context, founding station.Founding, o *commands.Options, out io.Writer) error {
 	a, err := station.Found(ctx, founding)
 	if errors.Is(err, station.ErrUnfinished) {
 		request := filepath.Join(f.dir, "request.pem")
-		if o.json {
-			return printJSON(out, map[string]string{"request": request})
+		if o.JSON {
+			return commands.PrintJSON(out, map[string]string{"request": request})
 		}
 		_, err := fmt.Fprintf(out, "its request is in %s\nhave it certified above: devid-station ca certify --kind %s; then devid-station ca install CHAIN --ca %s\n",
 			request, founding.Kind, f.dir)
@@ -135,8 +137,8 @@ func (f *founding) found(ctx context.Context, founding station.Founding, o optio
 	return errors.Join(caShow(a, o, out), a.Close())
 }
 
-func caCertify(a *station.Authority, o options, kind string, days int, file string, out io.Writer) error {
-	b, err := o.read(o.args[0])
+func caCertify(a *station.Authority, o *commands.Options, kind string, days int, file string, out io.Writer) error {
+	b, err := readInput(o.In, o.Args[0])
 	if err != nil {
 		return err
 	}
@@ -148,17 +150,17 @@ func caCertify(a *station.Authority, o options, kind string, days int, file stri
 	if err != nil {
 		return err
 	}
-	return write(file, station.EncodeChain(chain), out)
+	return write(file, []byte(identity.EncodeChain(chain)), out)
 }
 
-func caInstall(ctx context.Context, o options, dir string, out io.Writer) error {
-	b, err := o.read(o.args[0])
+func caInstall(ctx context.Context, o *commands.Options, dir string, out io.Writer) error {
+	b, err := readInput(o.In, o.Args[0])
 	if err != nil {
 		return err
 	}
-	chain, err := station.ParseChain(b)
+	chain, err := identity.ParseChain(b)
 	if err != nil {
-		return fault.AskOperator(fmt.Errorf("%s: %w", o.args[0], err), "name the chain that devid-station ca certify made")
+		return fault.AskOperator(fmt.Errorf("%s: %w", o.Args[0], err), "name the chain that devid-station ca certify made")
 	}
 	a, err := station.Install(ctx, dir, chain)
 	if err != nil {
@@ -167,18 +169,18 @@ func caInstall(ctx context.Context, o options, dir string, out io.Writer) error 
 	return errors.Join(caShow(a, o, out), a.Close())
 }
 
-func caProve(a *station.Authority, o options, file string, out io.Writer) error {
-	c, err := a.Prove(strings.TrimSpace(o.args[0]))
+func caProve(a *station.Authority, o *commands.Options, file string, out io.Writer) error {
+	c, err := a.Prove(strings.TrimSpace(o.Args[0]))
 	if err != nil {
 		return err
 	}
-	return write(file, station.EncodeChain(certificates(c)), out)
+	return write(file, []byte(identity.EncodeChain(certificates(c))), out)
 }
 
-func caShow(a *station.Authority, o options, out io.Writer) error {
+func caShow(a *station.Authority, o *commands.Options, out io.Writer) error {
 	c, p := a.Certificate(), a.Policy()
-	if o.json {
-		return printJSON(out, map[string]any{"kind": a.Kind(), "subject": c.Subject.String(), "issuer": c.Issuer.String(), "not_after": c.NotAfter.UTC(),
+	if o.JSON {
+		return commands.PrintJSON(out, map[string]any{"kind": a.Kind(), "subject": c.Subject.String(), "issuer": c.Issuer.String(), "not_after": c.NotAfter.UTC(),
 			"serial": c.SerialNumber.Text(16), "sha256": station.Thumbprint(c), "key": a.Place(), "policy": p})
 	}
 	return fields(out, "kind", a.Kind(), "subject", c.Subject.String(), "issuer", c.Issuer.String(), "valid until", c.NotAfter.Local().Format(time.DateTime),
@@ -186,21 +188,21 @@ func caShow(a *station.Authority, o options, out io.Writer) error {
 		"signs", fmt.Sprintf("names like %s, for up to %d days, with keys of %s", p.CN, p.MaxDays, strings.Join(p.Keys, ", ")))
 }
 
-func caIssued(a *station.Authority, o options, out io.Writer) error {
+func caIssued(a *station.Authority, o *commands.Options, out io.Writer) error {
 	all, err := a.Issued()
 	if err != nil {
 		return err
 	}
-	if o.json {
-		return printJSON(out, all)
+	if o.JSON {
+		return commands.PrintJSON(out, all)
 	}
-	rows := [][]string{{"SERIAL", "FOR", "SUBJECT", "VALID UNTIL"}}
+	rows := commands.Table{{"SERIAL", "FOR", "SUBJECT", "VALID UNTIL"}}
 	for _, i := range all {
 		until := "only reserved"
 		if i.Certificate != "" {
 			until = i.NotAfter.Local().Format(time.DateTime)
 		}
-		rows = append(rows, []string{i.Serial, i.For, i.Subject, until})
+		rows.Row(i.Serial, i.For, i.Subject, until)
 	}
-	return table(out, rows...)
+	return rows.Print(out)
 }

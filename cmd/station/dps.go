@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"github.com/devid-agent/devid-agent/fault"
+	"github.com/devid-agent/devid-agent/internal/commands"
 	"github.com/devid-agent/devid-agent/station"
 )
 
@@ -58,24 +59,24 @@ func (d *dps) kind() station.Kind {
 	return station.Individual
 }
 
-func dpsCommands() []command {
+func dpsCommands() []commands.Command {
 	var e enrollment
 	var show, all, remove dps
-	return []command{
-		{name: "dps enroll", takes: "ID", about: "make an individual enrollment or a group", flags: e.flags, run: e.run},
-		{name: "dps show", takes: "ID", about: "what DPS knows of an enrollment", flags: show.flags, run: show.show},
-		{name: "dps list", about: "list the enrollments", flags: all.flags, run: all.list},
-		{name: "dps delete", takes: "ID", about: "remove an enrollment; its devices stay where they are", flags: remove.flags, run: remove.remove},
+	return []commands.Command{
+		{Name: "dps enroll", Takes: "ID", About: "make an individual enrollment or a group", Flags: e.flags, Run: e.run},
+		{Name: "dps show", Takes: "ID", About: "what DPS knows of an enrollment", Flags: show.flags, Run: show.show},
+		{Name: "dps list", About: "list the enrollments", Flags: all.flags, Run: all.list},
+		{Name: "dps delete", Takes: "ID", About: "remove an enrollment; its devices stay where they are", Flags: remove.flags, Run: remove.remove},
 	}
 }
 
-func (d *dps) show(ctx context.Context, o options, out io.Writer) error {
+func (d *dps) show(ctx context.Context, o *commands.Options, out io.Writer) error {
 	s, err := d.open(station.CSRPolicy{})
 	if err != nil {
 		return err
 	}
 	defer s.Close()
-	e, err := s.Show(ctx, d.kind(), o.args[0])
+	e, err := s.Show(ctx, d.kind(), o.Args[0])
 	if err != nil {
 		return err
 	}
@@ -83,10 +84,10 @@ func (d *dps) show(ctx context.Context, o options, out io.Writer) error {
 }
 
 // showEnrollment prints no key: it is a secret.
-func showEnrollment(e station.Enrollment, o options, out io.Writer) error {
+func showEnrollment(e station.Enrollment, o *commands.Options, out io.Writer) error {
 	e.Attestation.SymmetricKey = nil
-	if o.json {
-		return printJSON(out, e)
+	if o.JSON {
+		return commands.PrintJSON(out, e)
 	}
 	state, hub := "", e.Hub
 	if s := e.State; s != nil {
@@ -121,7 +122,7 @@ func attestation(e station.Enrollment) string {
 	return strings.Join(words, " ")
 }
 
-func (d *dps) list(ctx context.Context, o options, out io.Writer) error {
+func (d *dps) list(ctx context.Context, o *commands.Options, out io.Writer) error {
 	s, err := d.open(station.CSRPolicy{})
 	if err != nil {
 		return err
@@ -131,33 +132,33 @@ func (d *dps) list(ctx context.Context, o options, out io.Writer) error {
 	if err != nil {
 		return err
 	}
-	rows := [][]string{{"ID", "STATUS", "ATTESTATION", "REGISTRATION"}}
+	rows := commands.Table{{"ID", "STATUS", "ATTESTATION", "REGISTRATION"}}
 	for i := range all {
 		all[i].Attestation.SymmetricKey = nil
 		state := ""
 		if all[i].State != nil {
 			state = all[i].State.Status
 		}
-		rows = append(rows, []string{all[i].ID(), all[i].Status, all[i].Attestation.Type, state})
+		rows.Row(all[i].ID(), all[i].Status, all[i].Attestation.Type, state)
 	}
-	if o.json {
-		return printJSON(out, all)
+	if o.JSON {
+		return commands.PrintJSON(out, all)
 	}
-	return table(out, rows...)
+	return rows.Print(out)
 }
 
-func (d *dps) remove(ctx context.Context, o options, out io.Writer) error {
+func (d *dps) remove(ctx context.Context, o *commands.Options, out io.Writer) error {
 	s, err := d.open(station.CSRPolicy{})
 	if err != nil {
 		return err
 	}
 	defer s.Close()
-	if err := s.Delete(ctx, d.kind(), o.args[0]); err != nil {
+	if err := s.Delete(ctx, d.kind(), o.Args[0]); err != nil {
 		return err
 	}
-	if o.json {
-		return printJSON(out, map[string]string{"deleted": o.args[0]})
+	if o.JSON {
+		return commands.PrintJSON(out, map[string]string{"deleted": o.Args[0]})
 	}
-	_, err = fmt.Fprintf(out, "%s is deleted\n", o.args[0])
+	_, err = fmt.Fprintf(out, "%s is deleted\n", o.Args[0])
 	return err
 }

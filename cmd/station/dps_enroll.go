@@ -10,6 +10,8 @@ import (
 	"strings"
 
 	"github.com/devid-agent/devid-agent/fault"
+	"github.com/devid-agent/devid-agent/identity"
+	"github.com/devid-agent/devid-agent/internal/commands"
 	"github.com/devid-agent/devid-agent/station"
 )
 
@@ -49,7 +51,7 @@ func (e *enrollment) flags(f *flag.FlagSet) {
 	e.policy.flags(f)
 }
 
-func (e *enrollment) run(ctx context.Context, o options, out io.Writer) error {
+func (e *enrollment) run(ctx context.Context, o *commands.Options, out io.Writer) error {
 	body, err := e.body(o)
 	if err != nil {
 		return err
@@ -60,7 +62,7 @@ func (e *enrollment) run(ctx context.Context, o options, out io.Writer) error {
 	}
 	defer s.Close()
 	if e.replace {
-		there, err := s.Show(ctx, e.kind(), o.args[0])
+		there, err := s.Show(ctx, e.kind(), o.Args[0])
 		if err != nil {
 			return err
 		}
@@ -71,7 +73,7 @@ func (e *enrollment) run(ctx context.Context, o options, out io.Writer) error {
 		return err
 	}
 	if e.keyOut != "" {
-		k, err := s.Keys(ctx, e.kind(), o.args[0])
+		k, err := s.Keys(ctx, e.kind(), o.Args[0])
 		if err != nil {
 			return err
 		}
@@ -82,15 +84,15 @@ func (e *enrollment) run(ctx context.Context, o options, out io.Writer) error {
 	return showEnrollment(made, o, out)
 }
 
-func (e *enrollment) body(o options) (station.Enrollment, error) {
+func (e *enrollment) body(o *commands.Options) (station.Enrollment, error) {
 	b := station.Enrollment{DeviceID: e.device, Status: "enabled", CSRPolicy: e.policy.CSRPolicy}
 	if e.disabled {
 		b.Status = "disabled"
 	}
 	if e.group {
-		b.EnrollmentGroupID = o.args[0]
+		b.EnrollmentGroupID = o.Args[0]
 	} else {
-		b.RegistrationID = o.args[0]
+		b.RegistrationID = o.Args[0]
 	}
 	b.Hubs, b.Allocation = assigned(e.hubs, e.allocation)
 	if e.group && e.device != "" {
@@ -109,7 +111,7 @@ func assigned(hubs []string, allocation string) ([]string, string) {
 	return hubs, allocation
 }
 
-func (e *enrollment) attestation(o options) (station.Attestation, error) {
+func (e *enrollment) attestation(o *commands.Options) (station.Attestation, error) {
 	switch e.attest {
 	case "x509":
 		x, err := e.x509(o)
@@ -124,18 +126,18 @@ func (e *enrollment) attestation(o options) (station.Attestation, error) {
 	return station.Attestation{}, fault.AskOperator(fmt.Errorf("--attest %s", e.attest), "choose x509, tpm or symmetric")
 }
 
-func (e *enrollment) x509(o options) (*station.X509Attestation, error) {
+func (e *enrollment) x509(o *commands.Options) (*station.X509Attestation, error) {
 	if (e.certificate == "") == (e.caName == "") || e.caName != "" && !e.group {
 		return nil, fault.AskOperator(errors.New("x509 needs one certificate"), "give --certificate FILE or, for a group, --ca-name NAME")
 	}
 	if e.caName != "" {
 		return &station.X509Attestation{References: &station.CANames{Primary: e.caName}}, nil
 	}
-	b, err := o.read(e.certificate)
+	b, err := readInput(o.In, e.certificate)
 	if err != nil {
 		return nil, err
 	}
-	chain, err := station.ParseChain(b)
+	chain, err := identity.ParseChain(b)
 	if err != nil {
 		return nil, fault.AskOperator(fmt.Errorf("%s: %w", e.certificate, err), "put the certificate there as PEM")
 	}
@@ -143,18 +145,18 @@ func (e *enrollment) x509(o options) (*station.X509Attestation, error) {
 		return nil, fault.AskOperator(fmt.Errorf("%s: the certificate of %s", e.certificate, chain[0].Subject),
 			"a group is for a CA, an individual enrollment for a device: see --group")
 	}
-	c := &station.Certificates{Primary: &station.CertificateInfo{Certificate: string(station.EncodeChain(chain[:1]))}}
+	c := &station.Certificates{Primary: &station.CertificateInfo{Certificate: identity.EncodeChain(chain[:1])}}
 	if e.group {
 		return &station.X509Attestation{Signing: c}, nil
 	}
 	return &station.X509Attestation{Client: c}, nil
 }
 
-func (e *enrollment) tpm(o options) (*station.TPMAttestation, error) {
+func (e *enrollment) tpm(o *commands.Options) (*station.TPMAttestation, error) {
 	if e.ek == "" || e.group {
 		return nil, fault.AskOperator(errors.New("tpm needs the endorsement key of one device"), "give --ek FILE, and no --group: tpm2_createek -u FILE")
 	}
-	b, err := o.read(e.ek)
+	b, err := readInput(o.In, e.ek)
 	if err != nil {
 		return nil, err
 	}
@@ -166,11 +168,11 @@ func (e *enrollment) tpm(o options) (*station.TPMAttestation, error) {
 }
 
 // symmetric is nil where DPS is to make the keys.
-func (e *enrollment) symmetric(o options) (*station.KeyPair, error) {
+func (e *enrollment) symmetric(o *commands.Options) (*station.KeyPair, error) {
 	if e.key == "" {
 		return nil, nil
 	}
-	b, err := o.read(e.key)
+	b, err := readInput(o.In, e.key)
 	if err != nil {
 		return nil, err
 	}

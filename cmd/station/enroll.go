@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/devid-agent/devid-agent/fault"
+	"github.com/devid-agent/devid-agent/internal/commands"
 	"github.com/devid-agent/devid-agent/station"
 )
 
@@ -31,9 +32,9 @@ type enroll struct {
 	drop, owners, requesters  list
 }
 
-func enrollCommand() command {
+func enrollCommand() commands.Command {
 	e := &enroll{}
-	return command{name: "enroll", takes: "[HOST...]", about: "enroll an order of devices: over ssh, or from a folder of requests; safe to repeat", flags: e.flags, run: e.run}
+	return commands.Command{Name: "enroll", Takes: "[HOST...]", About: "enroll an order of devices: over ssh, or from a folder of requests; safe to repeat", Flags: e.flags, Run: e.run}
 }
 
 func (e *enroll) flags(f *flag.FlagSet) {
@@ -64,8 +65,8 @@ func (e *enroll) flags(f *flag.FlagSet) {
 	e.policy.flags(f)
 }
 
-func (e *enroll) run(ctx context.Context, o options, out io.Writer) (err error) {
-	targets, err := e.targets(o.args)
+func (e *enroll) run(ctx context.Context, o *commands.Options, out io.Writer) (err error) {
+	targets, err := e.targets(o.Args)
 	if err != nil {
 		return err
 	}
@@ -128,14 +129,14 @@ func (e *enroll) ezcaSigner(s *station.EZCA) station.Signer {
 	return station.EZCASigner{EZCA: s, CA: e.template.CA, Days: days, Owners: persons(e.owners), Requesters: persons(e.requesters)}
 }
 
-func (e *enroll) work(ctx context.Context, order *station.Order, a *station.Authority, s station.Signer, o options, out io.Writer) error {
+func (e *enroll) work(ctx context.Context, order *station.Order, a *station.Authority, s station.Signer, o *commands.Options, out io.Writer) error {
 	registrar, end, err := e.registrar()
 	if err != nil {
 		return err
 	}
 	defer end()
 	b := &station.Batch{Order: order, Reach: e.reach, Signer: s, Registrar: registrar, Parallel: e.parallel, Tries: e.tries, Limit: e.limit,
-		Progress: func(i station.Item) { progress(o.errOut, i) }}
+		Progress: func(i station.Item) { progress(o.ErrOut, i) }}
 	failed := b.Run(ctx)
 	name := e.name
 	if name == "" {

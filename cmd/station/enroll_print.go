@@ -7,6 +7,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/devid-agent/devid-agent/internal/commands"
 	"github.com/devid-agent/devid-agent/station"
 )
 
@@ -26,9 +27,9 @@ func progress(w io.Writer, i station.Item) {
 	}
 }
 
-func summary(r station.Report, files []string, a *station.Authority, o options, out io.Writer) error {
-	if o.json {
-		return printJSON(out, r)
+func summary(r station.Report, files []string, a *station.Authority, o *commands.Options, out io.Writer) error {
+	if o.JSON {
+		return commands.PrintJSON(out, r)
 	}
 	slices.Sort(files)
 	by := "not signed: no --ca was given"

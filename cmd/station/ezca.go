@@ -10,6 +10,8 @@ import (
 	"strings"
 
 	"github.com/devid-agent/devid-agent/fault"
+	"github.com/devid-agent/devid-agent/identity"
+	"github.com/devid-agent/devid-agent/internal/commands"
 	"github.com/devid-agent/devid-agent/station"
 )
 
@@ -58,7 +60,7 @@ func (t *template) flags(f *flag.FlagSet) {
 	f.StringVar(&t.Template, "template", "", "`GUID` of its template: ezca cas")
 }
 
-func ezcaCommands() []command {
+func ezcaCommands() []commands.Command {
 	var cas, domains, all ezca
 	var r domain
 	var q request
@@ -66,36 +68,36 @@ func ezcaCommands() []command {
 		ezca
 		template template
 	}
-	return []command{
-		{name: "ezca cas", about: "list the authorities and templates of EZCA that we may use", flags: cas.flags, run: func(ctx context.Context, o options, out io.Writer) error {
+	return []commands.Command{
+		{Name: "ezca cas", About: "list the authorities and templates of EZCA that we may use", Flags: cas.flags, Run: func(ctx context.Context, o *commands.Options, out io.Writer) error {
 			return cas.with(ctx, func(e *station.EZCA) error { return ezcaCAs(ctx, e, o, out) })
 		}},
-		{name: "ezca domains", about: "list the names that are registered", flags: domains.flags, run: func(ctx context.Context, o options, out io.Writer) error {
+		{Name: "ezca domains", About: "list the names that are registered", Flags: domains.flags, Run: func(ctx context.Context, o *commands.Options, out io.Writer) error {
 			return domains.with(ctx, func(e *station.EZCA) error { return ezcaDomains(ctx, e, o, out) })
 		}},
-		{name: "ezca list", about: "list our certificates", flags: all.flags, run: func(ctx context.Context, o options, out io.Writer) error {
+		{Name: "ezca list", About: "list our certificates", Flags: all.flags, Run: func(ctx context.Context, o *commands.Options, out io.Writer) error {
 			return all.with(ctx, func(e *station.EZCA) error { return ezcaList(ctx, e, o, out) })
 		}},
-		{name: "ezca register", about: "register the name of a device", flags: r.flags, run: r.run},
-		{name: "ezca request", about: "request a certificate for a device", flags: q.flags, run: q.run},
-		{name: "ezca revoke", takes: "THUMBPRINT", about: "revoke a certificate, by its SHA-1", flags: func(f *flag.FlagSet) {
+		{Name: "ezca register", About: "register the name of a device", Flags: r.flags, Run: r.run},
+		{Name: "ezca request", About: "request a certificate for a device", Flags: q.flags, Run: q.run},
+		{Name: "ezca revoke", Takes: "THUMBPRINT", About: "revoke a certificate, by its SHA-1", Flags: func(f *flag.FlagSet) {
 			v.ezca.flags(f)
 			v.template.flags(f)
-		}, run: func(ctx context.Context, o options, out io.Writer) error {
+		}, Run: func(ctx context.Context, o *commands.Options, out io.Writer) error {
 			return v.with(ctx, func(e *station.EZCA) error {
-				said, err := e.Revoke(ctx, v.template.CA, o.args[0])
+				said, err := e.Revoke(ctx, v.template.CA, o.Args[0])
 				return message(said, err, o, out)
 			})
 		}},
 	}
 }
 
-func message(said string, err error, o options, out io.Writer) error {
+func message(said string, err error, o *commands.Options, out io.Writer) error {
 	if err != nil {
 		return err
 	}
-	if o.json {
-		return printJSON(out, map[string]string{"message": said})
+	if o.JSON {
+		return commands.PrintJSON(out, map[string]string{"message": said})
 	}
 	if said == "" {
 		said = "done"
@@ -104,34 +106,34 @@ func message(said string, err error, o options, out io.Writer) error {
 	return err
 }
 
-func ezcaCAs(ctx context.Context, e *station.EZCA, o options, out io.Writer) error {
+func ezcaCAs(ctx context.Context, e *station.EZCA, o *commands.Options, out io.Writer) error {
 	all, err := e.CAs(ctx)
 	if err != nil {
 		return err
 	}
-	if o.json {
-		return printJSON(out, all)
+	if o.JSON {
+		return commands.PrintJSON(out, all)
 	}
-	rows := [][]string{{"CA", "CA ID", "TEMPLATE", "TYPE", "MAX DAYS", "KEY"}}
+	rows := commands.Table{{"CA", "CA ID", "TEMPLATE", "TYPE", "MAX DAYS", "KEY"}}
 	for _, c := range all {
-		rows = append(rows, []string{c.CA, c.CAID, c.TemplateID, c.Type, strconv.Itoa(c.MaxDays), c.KeyType})
+		rows.Row(c.CA, c.CAID, c.TemplateID, c.Type, strconv.Itoa(c.MaxDays), c.KeyType)
 	}
-	return table(out, rows...)
+	return rows.Print(out)
 }
 
-func ezcaDomains(ctx context.Context, e *station.EZCA, o options, out io.Writer) error {
+func ezcaDomains(ctx context.Context, e *station.EZCA, o *commands.Options, out io.Writer) error {
 	all, err := e.Domains(ctx)
 	if err != nil {
 		return err
 	}
-	if o.json {
-		return printJSON(out, all)
+	if o.JSON {
+		return commands.PrintJSON(out, all)
 	}
-	rows := [][]string{{"DOMAIN", "CA ID", "TEMPLATE", "OWNERS", "REQUESTERS"}}
+	rows := commands.Table{{"DOMAIN", "CA ID", "TEMPLATE", "OWNERS", "REQUESTERS"}}
 	for _, d := range all {
-		rows = append(rows, []string{d.Domain, d.CAID, d.TemplateID, people(d.Owners), people(d.Requesters)})
+		rows.Row(d.Domain, d.CAID, d.TemplateID, people(d.Owners), people(d.Requesters))
 	}
-	return table(out, rows...)
+	return rows.Print(out)
 }
 
 func people(all []station.Person) string {
@@ -146,19 +148,19 @@ func people(all []station.Person) string {
 	return strings.Join(names, ", ")
 }
 
-func ezcaList(ctx context.Context, e *station.EZCA, o options, out io.Writer) error {
+func ezcaList(ctx context.Context, e *station.EZCA, o *commands.Options, out io.Writer) error {
 	all, err := e.List(ctx)
 	if err != nil {
 		return err
 	}
-	if o.json {
-		return printJSON(out, all)
+	if o.JSON {
+		return commands.PrintJSON(out, all)
 	}
-	rows := [][]string{{"THUMBPRINT", "SUBJECT", "VALID UNTIL"}}
+	rows := commands.Table{{"THUMBPRINT", "SUBJECT", "VALID UNTIL"}}
 	for _, c := range all {
-		rows = append(rows, []string{c.Thumbprint, c.Subject, c.Expires})
+		rows.Row(c.Thumbprint, c.Subject, c.Expires)
 	}
-	return table(out, rows...)
+	return rows.Print(out)
 }
 
 // domain are the flags of ezca register.
@@ -179,7 +181,7 @@ func (d *domain) flags(f *flag.FlagSet) {
 	f.Var(&d.emails, "email", "`ADDRESS` that EZCA writes to; repeatable")
 }
 
-func (d *domain) run(ctx context.Context, o options, out io.Writer) error {
+func (d *domain) run(ctx context.Context, o *commands.Options, out io.Writer) error {
 	return d.with(ctx, func(e *station.EZCA) error {
 		said, err := e.Register(ctx, station.DomainRequest{CA: d.template.CA, Domain: d.name, Owners: persons(d.owners), Requesters: persons(d.requesters), Emails: d.emails})
 		return message(said, err, o, out)
@@ -215,11 +217,11 @@ func (q *request) flags(f *flag.FlagSet) {
 	f.StringVar(&q.out, "out", "", "write the chain into `FILE`; to the standard output where not given")
 }
 
-func (q *request) run(ctx context.Context, o options, out io.Writer) error {
+func (q *request) run(ctx context.Context, o *commands.Options, out io.Writer) error {
 	if q.csr == "" {
 		return fault.AskOperator(errors.New("which request?"), "name it: --csr FILE, or - for the standard input")
 	}
-	b, err := o.read(q.csr)
+	b, err := readInput(o.In, q.csr)
 	if err != nil {
 		return err
 	}
@@ -232,7 +234,7 @@ func (q *request) run(ctx context.Context, o options, out io.Writer) error {
 		if err != nil {
 			return err
 		}
-		fmt.Fprintf(o.errOut, "%s until %s, thumbprint %s\n", chain[0].Subject, chain[0].NotAfter.Local().Format("2006-01-02 15:04:05"), station.EZCAThumbprint(chain[0]))
-		return write(q.out, station.EncodeChain(chain), out)
+		fmt.Fprintf(o.ErrOut, "%s until %s, thumbprint %s\n", chain[0].Subject, chain[0].NotAfter.Local().Format("2006-01-02 15:04:05"), station.EZCAThumbprint(chain[0]))
+		return write(q.out, []byte(identity.EncodeChain(chain)), out)
 	})
 }

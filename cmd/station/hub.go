@@ -10,6 +10,8 @@ import (
 	"strings"
 
 	"github.com/devid-agent/devid-agent/fault"
+	"github.com/devid-agent/devid-agent/identity"
+	"github.com/devid-agent/devid-agent/internal/commands"
 	"github.com/devid-agent/devid-agent/station"
 )
 
@@ -63,36 +65,36 @@ func (c *creation) flags(f *flag.FlagSet) {
 	f.BoolVar(&c.disabled, "disabled", false, "do not let it in yet")
 }
 
-func hubCommands() []command {
+func hubCommands() []commands.Command {
 	var create creation
 	var show, enable, remove hub
 	var disable struct {
 		hub
 		reason string
 	}
-	set := func(h *hub, enabled bool, reason *string) func(context.Context, options, io.Writer) error {
-		return func(ctx context.Context, o options, out io.Writer) error {
-			return h.do(o, out, func(r *station.Hub) (station.Device, error) { return r.SetStatus(ctx, o.args[0], enabled, *reason) })
+	set := func(h *hub, enabled bool, reason *string) func(context.Context, *commands.Options, io.Writer) error {
+		return func(ctx context.Context, o *commands.Options, out io.Writer) error {
+			return h.do(o, out, func(r *station.Hub) (station.Device, error) { return r.SetStatus(ctx, o.Args[0], enabled, *reason) })
 		}
 	}
-	return []command{
-		{name: "hub create", takes: "DEVICE", about: "register a device, or a module as DEVICE/MODULE", flags: create.flags, run: create.run},
-		{name: "hub show", takes: "DEVICE", about: "what the hub knows of a device", flags: show.flags, run: func(ctx context.Context, o options, out io.Writer) error {
-			return show.do(o, out, func(r *station.Hub) (station.Device, error) { return r.Show(ctx, o.args[0]) })
+	return []commands.Command{
+		{Name: "hub create", Takes: "DEVICE", About: "register a device, or a module as DEVICE/MODULE", Flags: create.flags, Run: create.run},
+		{Name: "hub show", Takes: "DEVICE", About: "what the hub knows of a device", Flags: show.flags, Run: func(ctx context.Context, o *commands.Options, out io.Writer) error {
+			return show.do(o, out, func(r *station.Hub) (station.Device, error) { return r.Show(ctx, o.Args[0]) })
 		}},
-		{name: "hub disable", takes: "DEVICE", about: "keep a device out, and cut it off", flags: func(f *flag.FlagSet) {
+		{Name: "hub disable", Takes: "DEVICE", About: "keep a device out, and cut it off", Flags: func(f *flag.FlagSet) {
 			disable.flags(f)
 			f.StringVar(&disable.reason, "reason", "", "`WORDS` that are kept with it")
-		}, run: set(&disable.hub, false, &disable.reason)},
-		{name: "hub enable", takes: "DEVICE", about: "let a device in again", flags: enable.flags, run: set(&enable, true, new(string))},
-		{name: "hub delete", takes: "DEVICE", about: "remove a device with its modules, or one module", flags: remove.flags, run: func(ctx context.Context, o options, out io.Writer) error {
+		}, Run: set(&disable.hub, false, &disable.reason)},
+		{Name: "hub enable", Takes: "DEVICE", About: "let a device in again", Flags: enable.flags, Run: set(&enable, true, new(string))},
+		{Name: "hub delete", Takes: "DEVICE", About: "remove a device with its modules, or one module", Flags: remove.flags, Run: func(ctx context.Context, o *commands.Options, out io.Writer) error {
 			return remove.remove(ctx, o, out)
 		}},
 	}
 }
 
 // do prints the device that f returns.
-func (h *hub) do(o options, out io.Writer, f func(*station.Hub) (station.Device, error)) error {
+func (h *hub) do(o *commands.Options, out io.Writer, f func(*station.Hub) (station.Device, error)) error {
 	r, err := h.open()
 	if err != nil {
 		return err
@@ -105,27 +107,27 @@ func (h *hub) do(o options, out io.Writer, f func(*station.Hub) (station.Device,
 	return showDevice(d, o, out)
 }
 
-func (h *hub) remove(ctx context.Context, o options, out io.Writer) error {
+func (h *hub) remove(ctx context.Context, o *commands.Options, out io.Writer) error {
 	r, err := h.open()
 	if err != nil {
 		return err
 	}
 	defer r.Close()
-	if err := r.Delete(ctx, o.args[0]); err != nil {
+	if err := r.Delete(ctx, o.Args[0]); err != nil {
 		return err
 	}
-	if o.json {
-		return printJSON(out, map[string]string{"deleted": o.args[0]})
+	if o.JSON {
+		return commands.PrintJSON(out, map[string]string{"deleted": o.Args[0]})
 	}
-	_, err = fmt.Fprintf(out, "%s is deleted\n", o.args[0])
+	_, err = fmt.Fprintf(out, "%s is deleted\n", o.Args[0])
 	return err
 }
 
 // showDevice prints no key: it is a secret.
-func showDevice(d station.Device, o options, out io.Writer) error {
+func showDevice(d station.Device, o *commands.Options, out io.Writer) error {
 	d.Authentication.SymmetricKey = nil
-	if o.json {
-		return printJSON(out, d)
+	if o.JSON {
+		return commands.PrintJSON(out, d)
 	}
 	var t station.Thumbprints
 	if d.Authentication.Thumbprint != nil {
@@ -135,7 +137,7 @@ func showDevice(d station.Device, o options, out io.Writer) error {
 		"thumbprint", t.Primary, "second thumbprint", t.Secondary, "connection", d.ConnectionState, "last seen", d.LastSeen(), "etag", d.ETag)
 }
 
-func (c *creation) run(ctx context.Context, o options, out io.Writer) error {
+func (c *creation) run(ctx context.Context, o *commands.Options, out io.Writer) error {
 	d, err := c.device(o)
 	if err != nil {
 		return err
@@ -152,8 +154,8 @@ func (c *creation) run(ctx context.Context, o options, out io.Writer) error {
 	})
 }
 
-func (c *creation) device(o options) (station.Device, error) {
-	device, module, err := station.SplitName(o.args[0])
+func (c *creation) device(o *commands.Options) (station.Device, error) {
+	device, module, err := station.SplitName(o.Args[0])
 	if err != nil {
 		return station.Device{}, err
 	}
@@ -185,13 +187,13 @@ func authentication(auth string) (string, error) {
 // hexPrint is how a hub takes thumbprints: SHA-1 or SHA-256, without separators.
 var hexPrint = regexp.MustCompile(`^([0-9A-F]{40}|[0-9A-F]{64})$`)
 
-func (c *creation) prints(o options) (*station.Thumbprints, error) {
+func (c *creation) prints(o *commands.Options) (*station.Thumbprints, error) {
 	if c.certificate != "" {
-		b, err := o.read(c.certificate)
+		b, err := readInput(o.In, c.certificate)
 		if err != nil {
 			return nil, err
 		}
-		chain, err := station.ParseChain(b)
+		chain, err := identity.ParseChain(b)
 		if err != nil {
 			return nil, fault.AskOperator(fmt.Errorf("%s: %w", c.certificate, err), "put the certificate there as PEM")
 		}

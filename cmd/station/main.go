@@ -4,7 +4,6 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"flag"
 	"fmt"
@@ -12,12 +11,11 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
-	"runtime"
-	"runtime/debug"
-	"strings"
+	"slices"
 	"syscall"
 
 	"github.com/devid-agent/devid-agent/fault"
+	"github.com/devid-agent/devid-agent/internal/commands"
 	"github.com/devid-agent/devid-agent/internal/durable"
 )
 
@@ -36,9 +34,19 @@ func main() {
 	os.Exit(execute(ctx, os.Args[1:], os.Stdin, os.Stdout, os.Stderr))
 }
 
+const programName = "devid-station"
+
+// commandLine is the table of all commands, for one command line.
+func commandLine() commands.Program {
+	all := slices.Concat(caCommands(), ezcaCommands(), hubCommands(), dpsCommands(), []commands.Command{enrollCommand(), commands.VersionOf(programName, version())})
+	return commands.Program{Name: programName, Commands: commands.InJSON(all, func(t commands.Trouble) any { return t })}
+}
+
+func version() string { return commands.Version(release) }
+
 // execute runs one command line and returns its exit code.
 func execute(ctx context.Context, args []string, in io.Reader, out, errOut io.Writer) int {
-	cmd, o, err := parseCommand(args, errOut)
+	cmd, o, err := commandLine().Parse(args, errOut)
 	if errors.Is(err, flag.ErrHelp) {
 		return 0
 	}
@@ -46,46 +54,12 @@ func execute(ctx context.Context, args []string, in io.Reader, out, errOut io.Wr
 		fmt.Fprintln(errOut, err)
 		return exitUsage
 	}
-	o.in, o.errOut = in, errOut
-	if err := cmd.run(ctx, o, out); err != nil {
-		explain(errOut, err)
+	o.In = in
+	if err := cmd.Run(ctx, o, out); err != nil {
+		commands.Explain(errOut, programName, err)
 		return exitFailure
 	}
 	return 0
-}
-
-// explain prints err and, where it is known, the remedy.
-func explain(w io.Writer, err error) {
-	fmt.Fprintln(w, "devid-station:", err)
-	if hint := fault.Hint(err); hint != "" {
-		fmt.Fprintln(w, "  do:", hint)
-	}
-}
-
-func version() string {
-	if info, ok := debug.ReadBuildInfo(); ok {
-		for _, s := range info.Settings {
-			if s.Key == "vcs.revision" && strings.HasSuffix(release, "-dev") {
-				return release + "+" + s.Value[:min(12, len(s.Value))]
-			}
-		}
-	}
-	return release
-}
-
-func versionCommand(_ context.Context, o options, out io.Writer) error {
-	if o.json {
-		return printJSON(out, map[string]string{"version": version(), "go": runtime.Version(), "arch": runtime.GOARCH})
-	}
-	_, err := fmt.Fprintf(out, "devid-station %s (%s, linux/%s)\n", version(), runtime.Version(), runtime.GOARCH)
-	return err
-}
-
-func printJSON(out io.Writer, v any) error {
-	e := json.NewEncoder(out)
-	e.SetIndent("", "  ")
-	e.SetEscapeHTML(false)
-	return e.Encode(v)
 }
 
 // write puts b into the file of that name (mode 0600) and onto the medium, or to out where there is no name.
@@ -104,10 +78,10 @@ func write(name string, b []byte, out io.Writer) error {
 // maxInput is how much of a file of a person is read: requests and chains are small.
 const maxInput = 1 << 20
 
-// read returns the content of a file, or of the standard input for "-".
-func (o options) read(name string) ([]byte, error) {
+// readInput returns the content of a file, or of in, the standard input, for "-".
+func readInput(in io.Reader, name string) ([]byte, error) {
 	if name == "-" {
-		return io.ReadAll(io.LimitReader(o.in, maxInput))
+		return io.ReadAll(io.LimitReader(in, maxInput))
 	}
 	b, err := os.ReadFile(name)
 	if err != nil {

@@ -12,6 +12,8 @@ import (
 	"time"
 
 	"github.com/devid-agent/devid-agent/fault"
+	"github.com/devid-agent/devid-agent/identity"
+	"github.com/devid-agent/devid-agent/internal/commands"
 	"github.com/devid-agent/devid-agent/station"
 )
 
@@ -30,17 +32,17 @@ func (s *signing) flags(f *flag.FlagSet) {
 
 // signed is one line of ca sign.
 type signed struct {
-	Request  string     `json:"request"`
-	Chain    string     `json:"chain,omitempty"`
-	Subject  string     `json:"subject,omitempty"`
-	Serial   string     `json:"serial,omitempty"`
-	NotAfter *time.Time `json:"not_after,omitempty"`
-	Trouble  *trouble   `json:"trouble,omitempty"`
+	Request  string            `json:"request"`
+	Chain    string            `json:"chain,omitempty"`
+	Subject  string            `json:"subject,omitempty"`
+	Serial   string            `json:"serial,omitempty"`
+	NotAfter *time.Time        `json:"not_after,omitempty"`
+	Trouble  *commands.Trouble `json:"trouble,omitempty"`
 }
 
-func (s *signing) run(ctx context.Context, o options, out io.Writer) error {
+func (s *signing) run(ctx context.Context, o *commands.Options, out io.Writer) error {
 	return s.with(ctx, func(a *station.Authority) error {
-		if len(o.args) == 1 && o.args[0] == "-" {
+		if len(o.Args) == 1 && o.Args[0] == "-" {
 			return s.pipe(a, o, out)
 		}
 		return s.all(a, o, out)
@@ -48,28 +50,29 @@ func (s *signing) run(ctx context.Context, o options, out io.Writer) error {
 }
 
 // pipe signs the request of the standard input to the standard output.
-func (s *signing) pipe(a *station.Authority, o options, out io.Writer) error {
+func (s *signing) pipe(a *station.Authority, o *commands.Options, out io.Writer) error {
 	_, chain, err := s.one(a, o, "-")
 	if err != nil {
 		return err
 	}
-	return write("", station.EncodeChain(chain), out)
+	return write("", []byte(identity.EncodeChain(chain)), out)
 }
 
 // all signs every request that may be signed: one that may not does not stop the others.
-func (s *signing) all(a *station.Authority, o options, out io.Writer) error {
+func (s *signing) all(a *station.Authority, o *commands.Options, out io.Writer) error {
 	var lines []signed
 	var failed []error
-	for _, name := range o.args {
+	for _, name := range o.Args {
 		line, err := s.file(a, o, name)
 		if err != nil {
 			failed = append(failed, fmt.Errorf("%s: %w", name, err))
-			line.Trouble = &trouble{err.Error(), fault.Of(err).String(), fault.Hint(err)}
+			t := commands.Describe(err)
+			line.Trouble = &t
 		}
 		lines = append(lines, line)
 	}
-	if o.json {
-		return errors.Join(append(failed, printJSON(out, lines))...)
+	if o.JSON {
+		return errors.Join(append(failed, commands.PrintJSON(out, lines))...)
 	}
 	for _, l := range lines {
 		if l.Trouble == nil {
@@ -79,7 +82,7 @@ func (s *signing) all(a *station.Authority, o options, out io.Writer) error {
 	return errors.Join(failed...)
 }
 
-func (s *signing) file(a *station.Authority, o options, name string) (signed, error) {
+func (s *signing) file(a *station.Authority, o *commands.Options, name string) (signed, error) {
 	line, chain, err := s.one(a, o, name)
 	if err != nil {
 		return line, err
@@ -89,12 +92,12 @@ func (s *signing) file(a *station.Authority, o options, name string) (signed, er
 		dir = filepath.Dir(name)
 	}
 	line.Chain = filepath.Join(dir, strings.TrimSuffix(filepath.Base(name), filepath.Ext(name))+".chain.pem")
-	return line, write(line.Chain, station.EncodeChain(chain), nil)
+	return line, write(line.Chain, []byte(identity.EncodeChain(chain)), nil)
 }
 
-func (s *signing) one(a *station.Authority, o options, name string) (signed, []*x509.Certificate, error) {
+func (s *signing) one(a *station.Authority, o *commands.Options, name string) (signed, []*x509.Certificate, error) {
 	line := signed{Request: name}
-	b, err := o.read(name)
+	b, err := readInput(o.In, name)
 	if err != nil {
 		return line, nil, err
 	}

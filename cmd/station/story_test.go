@@ -8,6 +8,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/devid-agent/devid-agent/identity"
 	"github.com/devid-agent/devid-agent/sim"
 	"github.com/devid-agent/devid-agent/station"
 )
@@ -57,7 +58,7 @@ func TestRequestComesByPipe(t *testing.T) {
 	d.request("gw-1", "gw-1")
 	var out bytes.Buffer
 	code := execute(t.Context(), []string{"ca", "sign", "-", "--ca", d.file("root")}, strings.NewReader(d.read("gw-1.csr")), &out, io.Discard)
-	if chain, err := station.ParseChain(out.Bytes()); code != 0 || err != nil || len(chain) != 2 {
+	if chain, err := identity.ParseChain(out.Bytes()); code != 0 || err != nil || len(chain) != 2 {
 		t.Errorf("%d %v %s", code, err, out.String())
 	}
 }
@@ -125,7 +126,7 @@ func TestAdministratorWorksWithEZCA(t *testing.T) {
 	d.must(nil, d.atEZCA(append([]string{"ezca", "register", "--domain", "gw-1", "--owner", "11111111-2222-3333-4444-555555555555", "--requester", "Application:" + app.ObjectID}, where...)...)...)
 	d.request("gw-1", "gw-1")
 	d.must(nil, d.atEZCA(append([]string{"ezca", "request", "--csr", "{dir}/gw-1.csr", "--out", "{dir}/gw-1.pem", "--days", "30"}, where...)...)...)
-	chain, err := station.ParseChain([]byte(d.read("gw-1.pem")))
+	chain, err := identity.ParseChain([]byte(d.read("gw-1.pem")))
 	if err != nil {
 		t.Fatal(err)
 	}

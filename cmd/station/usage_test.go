@@ -16,9 +16,9 @@ func TestMistakesOnTheCommandLineAreUsage(t *testing.T) {
 			t.Errorf("%v: %d %s", args, code, errOut)
 		}
 	}
-	for _, c := range commands() {
-		if code, _, errOut := d.command(append(strings.Fields(c.name), "--help")...); code != 0 || !strings.Contains(errOut, c.line()) {
-			t.Errorf("%s --help: %d %s", c.name, code, errOut)
+	for _, c := range commandLine().Commands {
+		if code, _, errOut := d.command(append(strings.Fields(c.Name), "--help")...); code != 0 || !strings.Contains(errOut, strings.TrimSpace(c.Name+" "+c.Takes)) {
+			t.Errorf("%s --help: %d %s", c.Name, code, errOut)
 		}
 	}
 	d.refused("which devices?", "enroll", "--order", "{dir}/o")

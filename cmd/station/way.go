@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/devid-agent/devid-agent/fault"
+	"github.com/devid-agent/devid-agent/identity"
 	"github.com/devid-agent/devid-agent/internal/mtls"
 	"github.com/devid-agent/devid-agent/internal/proxy"
 	"github.com/devid-agent/devid-agent/internal/web"
@@ -42,7 +43,7 @@ func (w *way) client(host, connect string) (station.Client, error) {
 		return station.Client{}, err
 	}
 	return station.Client{Web: web.Config{Roots: roots, Connect: connect, Dial: dial, Timeout: w.timeout,
-		Settings: mtls.Settings{Host: host, Roots: "the file of --roots"}, UserAgent: "devid-station/" + version(), NoRedirects: true}}, nil
+		Settings: mtls.Settings{Host: host, Roots: "the file of --roots"}, UserAgent: programName + "/" + version(), NoRedirects: true}}, nil
 }
 
 func (w *way) pool() (*x509.CertPool, error) {
@@ -147,7 +148,7 @@ func (e *entra) withCertificate(ctx context.Context) (station.Token, func() erro
 	if err != nil {
 		return nil, nothing, fault.AskOperator(err, "name the certificate of the application: --certificate")
 	}
-	chain, err := station.ParseChain(b)
+	chain, err := identity.ParseChain(b)
 	if err != nil {
 		return nil, nothing, fault.AskOperator(fmt.Errorf("%s: %w", e.certificate, err), "put the certificate there as PEM")
 	}

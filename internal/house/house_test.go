@@ -94,6 +94,23 @@ func TestEachRoomOfTheDrawingExists(t *testing.T) {
 	}
 }
 
+func TestEachDoorOfTheDrawingIsUsed(t *testing.T) {
+	for _, p := range packages(t) {
+		name, _ := room(p.ImportPath)
+		for _, door := range Rooms[name] {
+			if !slices.Contains(p.Imports, module+"/"+door) {
+				t.Errorf("the drawing allows %s to import %s, and it does not", name, door)
+			}
+		}
+		for mod, rooms := range Outside {
+			within := func(path string) bool { return path == mod || strings.HasPrefix(path, mod+"/") }
+			if slices.Contains(rooms, name) && !slices.ContainsFunc(p.Imports, within) {
+				t.Errorf("the drawing allows %s to import %s, and it does not", name, mod)
+			}
+		}
+	}
+}
+
 func TestShippedPackagesImportNoTestPackages(t *testing.T) {
 	for _, p := range packages(t) {
 		for _, path := range p.Imports {

@@ -119,7 +119,8 @@ func (s *session) enroll(ctx context.Context, csr []byte) ([]*x509.Certificate, 
 // wait sleeps as long as the server asks to. A wait that the deadline does not leave time for ends at once, and says
 // how long it should be.
 func (s *session) wait(ctx context.Context, a *answer) error {
-	d := s.task.patience(a.After(time.Now(), pendingWait), time.Now())
+	now := time.Now()
+	d := web.Patience(a.After(now, pendingWait), now, s.task.end())
 	if deadline, ok := ctx.Deadline(); ok && time.Until(deadline) <= d {
 		return fault.Later(fmt.Errorf("%w, and the CA asks to wait %v", provisioning.ErrPending, d), d)
 	}

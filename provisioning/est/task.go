@@ -12,7 +12,6 @@ import (
 	"time"
 
 	"github.com/devid-agent/devid-agent/fault"
-	"github.com/devid-agent/devid-agent/internal/web"
 	"github.com/devid-agent/devid-agent/provisioning"
 )
 
@@ -69,11 +68,10 @@ func (t task) credential(ctx context.Context, c Config) (*tls.Certificate, error
 	return nil, nil
 }
 
-// patience keeps a wait that the server asks for within what the certificate in force leaves time for.
-func (t task) patience(wait time.Duration, now time.Time) time.Duration {
-	var end time.Time
-	if t.old != nil {
-		end = t.old.NotAfter
+// end is when the certificate in force ends; zero where there is none.
+func (t task) end() time.Time {
+	if t.old == nil {
+		return time.Time{}
 	}
-	return web.Patience(wait, now, end)
+	return t.old.NotAfter
 }

@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"github.com/devid-agent/devid-agent/fault"
+	"github.com/devid-agent/devid-agent/internal/web"
 )
 
 const wellKnown = "/.well-known/est"
@@ -32,18 +33,9 @@ func (c Config) Check() error {
 
 // base is the URL below which the operations are.
 func (c Config) base() (*url.URL, error) {
-	u, err := url.Parse(c.URL)
-	switch {
-	case err != nil:
+	u, err := web.Address(c.URL)
+	if err != nil {
 		return nil, err
-	case u.Scheme != "https":
-		return nil, fmt.Errorf("url %q is not https", c.URL)
-	case u.Host == "" || u.Opaque != "":
-		return nil, fmt.Errorf("url %q names no host", c.URL)
-	case u.User != nil:
-		return nil, errors.New("url holds a user name or a password, which belong into their own settings")
-	case u.RawQuery != "" || u.Fragment != "":
-		return nil, fmt.Errorf("url %q has more than a path", c.URL)
 	}
 	if strings.Trim(u.Path, "/") == "" {
 		u = u.JoinPath(wellKnown)

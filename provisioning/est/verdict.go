@@ -2,46 +2,21 @@ package est
 
 import (
 	"fmt"
-	"net/http"
 	"time"
 
 	"github.com/devid-agent/devid-agent/fault"
+	"github.com/devid-agent/devid-agent/internal/web"
 )
 
-// ServerError is an answer that says no.
-type ServerError struct {
-	Op     string // the operation
-	Status int    // of HTTP
-	Text   string // the server's own words, if it has any
-}
-
-func (e *ServerError) Error() string {
-	text := fmt.Sprintf("%s: the server answers %d %s", e.Op, e.Status, http.StatusText(e.Status))
-	if e.Text != "" {
-		text += ": " + e.Text
-	}
-	return text
-}
-
-// refused says who can help against an answer that is not the one asked for. Whatever comes with a Retry-After is a
-// matter of time: so a CA says that it is too early for a renewal.
+// refused says who can help against an answer that is not the one asked for. A CA sends a Retry-After where it is too
+// early for a renewal.
 func (s *session) refused(a *answer) error {
-	err := &ServerError{a.op, a.Status, a.Quote()}
-	if a.Header.Get("Retry-After") != "" && a.Status >= 400 {
-		return fault.Later(err, s.task.patience(a.After(time.Now(), 0), time.Now()))
-	}
-	switch a.Status {
-	case http.StatusRequestTimeout, http.StatusTooEarly, http.StatusTooManyRequests:
-		return err
-	case http.StatusUnauthorized, http.StatusForbidden, http.StatusProxyAuthRequired:
-		return fault.AskOperator(err, s.identityHint())
-	case http.StatusNotFound, http.StatusMethodNotAllowed, http.StatusNotImplemented:
-		return fault.AskOperator(err, fmt.Sprintf("there is no EST under %s: check provisioning.est.url and label", s.base))
-	}
-	if a.Status >= 500 {
+	no := &web.Refusal{Asked: a.op, Status: a.Status, Text: a.Quote()}
+	remedies := web.Remedies{Identity: s.identityHint(), Address: fmt.Sprintf("there is no EST under %s: check provisioning.est.url and label", s.base)}
+	if err, told := a.Refused(no, remedies, s.task.end()); told {
 		return err
 	}
-	return fault.As(fault.Permanent, err)
+	return fault.As(fault.Permanent, no)
 }
 
 // identityHint is what to look after when the server does not accept who we are.

@@ -5,12 +5,12 @@ import (
 	"crypto/x509"
 	"encoding/base64"
 	"encoding/json"
-	"encoding/pem"
 	"errors"
 	"fmt"
 	"strings"
 
 	"github.com/devid-agent/devid-agent/fault"
+	"github.com/devid-agent/devid-agent/identity"
 	"github.com/devid-agent/devid-agent/internal/web"
 )
 
@@ -48,7 +48,7 @@ type issuedChain struct {
 }
 
 // certificates reads an answer, in whichever of EZCA's shapes it comes: an envelope whose message is the certificate, an
-// object with the chain, either of them as a JSON string once more, or the certificate itself. A *ServiceError is a no.
+// object with the chain, either of them as a JSON string once more, or the certificate itself. A *web.Refusal is a no.
 func (a *answer) certificates() ([]*x509.Certificate, error) {
 	if err := a.Portal(); err != nil {
 		return nil, err
@@ -61,7 +61,7 @@ func (a *answer) certificates() ([]*x509.Certificate, error) {
 	if err == nil && len(certs) > maxCertificates {
 		err = fmt.Errorf("%d certificates", len(certs))
 	}
-	if said, ok := errors.AsType[*ServiceError](err); ok {
+	if said, ok := errors.AsType[*web.Refusal](err); ok {
 		return nil, said
 	}
 	if err != nil {
@@ -91,10 +91,10 @@ func (a *answer) decode(text []byte) ([]*x509.Certificate, error) {
 	return parseCertificates(string(text))
 }
 
-// no is a refusal in the service's words, on one line.
-func (a *answer) no(words string) *ServiceError {
+// no is a refusal in the service's words, on one line: EZCA has no codes.
+func (a *answer) no(words string) *web.Refusal {
 	said := web.Answer{Body: []byte(words)}
-	return &ServiceError{Path: a.path, Status: a.Status, Text: said.Quote()}
+	return &web.Refusal{Asked: a.path, Status: a.Status, Text: said.Quote()}
 }
 
 // unwrap is the text in a JSON string.
@@ -137,23 +137,9 @@ func parseCertificates(text string) ([]*x509.Certificate, error) {
 		}
 		return []*x509.Certificate{x}, nil
 	}
-	var all []*x509.Certificate
-	for rest := []byte(text); ; {
-		var block *pem.Block
-		if block, rest = pem.Decode(rest); block == nil {
-			break
-		}
-		if block.Type != "CERTIFICATE" {
-			continue
-		}
-		x, err := x509.ParseCertificate(block.Bytes)
-		if err != nil {
-			return nil, err
-		}
-		all = append(all, x)
-	}
-	if len(all) == 0 {
-		return nil, errors.New("there is no certificate in it")
+	all, err := identity.ParseChain([]byte(text))
+	if err != nil {
+		return nil, fmt.Errorf("it is no certificate: %w", err)
 	}
 	return all, nil
 }

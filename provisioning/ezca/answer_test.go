@@ -136,7 +136,7 @@ func FuzzAnswer(f *testing.F) {
 		if (err == nil) != (len(certs) > 0) || len(certs) > maxCertificates {
 			t.Errorf("%d certificates, %v", len(certs), err)
 		}
-		if said, ok := errors.AsType[*ServiceError](err); ok && len([]rune(said.Text)) > 301 {
+		if said, ok := errors.AsType[*web.Refusal](err); ok && len([]rune(said.Text)) > 301 {
 			t.Errorf("words of %d", len(said.Text))
 		}
 		if err != nil && len(err.Error()) > 4096 {

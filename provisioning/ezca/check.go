@@ -3,13 +3,13 @@ package ezca
 import (
 	"crypto"
 	"crypto/rsa"
-	"errors"
 	"fmt"
 	"net/url"
 	"strings"
 	"time"
 
 	"github.com/devid-agent/devid-agent/fault"
+	"github.com/devid-agent/devid-agent/internal/web"
 )
 
 const (
@@ -43,17 +43,11 @@ func (c Config) Check() error {
 
 // base is the URL of the service.
 func (c Config) base() (*url.URL, error) {
-	u, err := url.Parse(c.URL)
-	switch {
-	case err != nil:
+	u, err := web.Address(c.URL)
+	if err != nil {
 		return nil, err
-	case u.Scheme != "https":
-		return nil, fmt.Errorf("url %q is not https", c.URL)
-	case u.Host == "" || u.Opaque != "":
-		return nil, fmt.Errorf("url %q names no host", c.URL)
-	case u.User != nil:
-		return nil, errors.New("url holds a user name or a password")
-	case strings.Trim(u.Path, "/") != "" || u.RawQuery != "" || u.Fragment != "":
+	}
+	if strings.Trim(u.Path, "/") != "" {
 		return nil, fmt.Errorf("url %q has more than scheme and host", c.URL)
 	}
 	return &url.URL{Scheme: u.Scheme, Host: u.Host}, nil
@@ -73,16 +67,7 @@ func isGUID(id string) bool {
 	return true
 }
 
-// CheckAlgorithm says why keys of this algorithm, in the words of the configuration, cannot renew over EZCA's REST
-// interface, or nil.
-func CheckAlgorithm(algorithm string) error {
-	if strings.HasPrefix(algorithm, "rsa-") {
-		return nil
-	}
-	return noRSA(algorithm)
-}
-
-// checkKeys is CheckAlgorithm for the key that signs the renewal, and for the one that has to sign the next.
+// checkKeys is about the key that signs the renewal, and the one that has to sign the next.
 func checkKeys(current, next crypto.PublicKey) error {
 	if _, ok := current.(*rsa.PublicKey); !ok {
 		return noRSA("the key of the certificate in force")

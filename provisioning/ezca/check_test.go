@@ -12,14 +12,6 @@ import (
 )
 
 func TestECKeysAreRefusedWithTheTwoWaysOut(t *testing.T) {
-	for _, algorithm := range []string{"ecdsa-p256", "ecdsa-p384", ""} {
-		wantWaysOut(t, CheckAlgorithm(algorithm))
-	}
-	for _, algorithm := range []string{"rsa-2048", "rsa-3072", "rsa-4096"} {
-		if err := CheckAlgorithm(algorithm); err != nil {
-			t.Error(err)
-		}
-	}
 	s := newService(t)
 	w := s.world()
 	w.inForce(w.issue())

@@ -153,7 +153,7 @@ func (s *session) chain(a *answer) ([]*x509.Certificate, error) {
 		return nil, s.refused(a)
 	}
 	issued, err := a.certificates()
-	if said, ok := errors.AsType[*ServiceError](err); ok {
+	if said, ok := errors.AsType[*web.Refusal](err); ok {
 		return nil, s.denied(said)
 	}
 	if err != nil {

@@ -1,4 +1,4 @@
-package main
+package commands
 
 import (
 	"fmt"
@@ -7,13 +7,14 @@ import (
 	"unicode/utf8"
 )
 
-// table is lines of cells, one column below the other.
-type table [][]string
+// Table is lines of cells, one column below the other.
+type Table [][]string
 
-func (t *table) row(cells ...string) { *t = append(*t, cells) }
+// Row adds a line.
+func (t *Table) Row(cells ...string) { *t = append(*t, cells) }
 
-// print writes the table with columns as wide as their widest cell.
-func (t table) print(out io.Writer) error {
+// Print writes the table with columns as wide as their widest cell.
+func (t Table) Print(out io.Writer) error {
 	var widths []int
 	for _, line := range t {
 		for i, cell := range line {

@@ -1,3 +1,5 @@
+//go:build noest || noezca || nohsm || noattest
+
 package main
 
 import (
