@@ -41,8 +41,6 @@ func asker() func(token string) ([]byte, error) {
 
 // askAt asks at tty, without showing what is typed.
 func askAt(tty *os.File, token string) ([]byte, error) {
-	fmt.Fprintf(tty, "PIN of %s: ", token)
-	defer fmt.Fprintln(tty)
 	fd := int(tty.Fd())
 	before, err := unix.IoctlGetTermios(fd, unix.TCGETS)
 	if err != nil {
@@ -54,6 +52,8 @@ func askAt(tty *os.File, token string) ([]byte, error) {
 		return nil, err
 	}
 	defer func() { _ = unix.IoctlSetTermios(fd, unix.TCSETS, before) }()
+	fmt.Fprintf(tty, "PIN of %s: ", token) // now that nothing is shown: some are quick
+	defer fmt.Fprintln(tty)
 	line, err := bufio.NewReader(tty).ReadBytes('\n')
 	line = bytes.TrimRight(line, "\r\n")
 	if err == nil && len(line) == 0 {
