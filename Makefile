@@ -113,7 +113,7 @@ need-test: need-cgo
 	  /usr/lib/*/pkcs11/libtpm2_pkcs11.so:libtpm2-pkcs11-1 tpm2-abrmd:tpm2-abrmd /usr/lib/*/libtss2-tcti-tabrmd.so.0:libtss2-tcti-tabrmd0 \
 	  dbus-run-session:dbus-daemon /usr/sbin/pcscd:pcscd /usr/lib/pcsc/drivers/serial/libifdvpcd.so:vsmartcard-vpcd \
 	  /usr/lib/*/opensc-pkcs11.so:opensc-pkcs11 tinyproxy:tinyproxy-bin mosquitto_passwd:mosquitto ssh:openssh-client /usr/sbin/sshd:openssh-server \
-	  systemd-analyze:systemd kas:kas
+	  systemd-analyze:systemd kas:kas dpkg-deb:dpkg python3:python3
 need-cgo:
 	@$(NEED) gcc:gcc /usr/include/stdlib.h:libc6-dev
 need-cross: need-cgo
