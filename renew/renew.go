@@ -50,6 +50,7 @@ type Config struct {
 type Renewer struct {
 	Config
 	asked    chan chan error
+	changes  chan struct{}
 	refused  bool
 	rescuing bool      // the identity to prove comes from First, for a device that had one
 	rescued  time.Time // when that was last tried to its end
@@ -71,7 +72,7 @@ type Report struct {
 
 // New returns a renewer that is ready to Run.
 func New(c Config) *Renewer {
-	r := &Renewer{Config: c, asked: make(chan chan error)}
+	r := &Renewer{Config: c, asked: make(chan chan error), changes: make(chan struct{}, 1)}
 	r.report.Store(&Report{})
 	return r
 }
@@ -154,13 +155,13 @@ func (r *Renewer) floor() time.Duration {
 }
 
 func (r *Renewer) note(err error) {
-	r.tell(func(t *Report) { t.LastTry = time.Now() })
+	now := time.Now()
 	if err == nil {
-		r.promoted = time.Now()
-		r.tell(func(t *Report) { t.Count++; t.LastError, t.NextTry = nil, time.Time{} })
+		r.promoted = now
+		r.tell(func(t *Report) { t.Count++; t.LastTry, t.LastError, t.NextTry = now, nil, time.Time{} })
 		return
 	}
-	r.tell(func(t *Report) { t.LastError, t.NextTry = err, r.next })
+	r.tell(func(t *Report) { t.LastTry, t.LastError, t.NextTry = now, err, r.next })
 	r.Log.Warn("identity not advanced", "err", err, "kind", fault.Of(err), "hint", fault.Hint(err), "wait", time.Until(r.next).Round(time.Millisecond))
 }
 
@@ -212,6 +213,16 @@ func hourly(d time.Duration) time.Duration {
 
 func (r *Renewer) tell(change func(*Report)) {
 	t := r.Report()
+	tried := t.LastTry
 	change(&t)
 	r.report.Store(&t)
+	if !t.LastTry.Equal(tried) {
+		select {
+		case r.changes <- struct{}{}:
+		default:
+		}
+	}
 }
+
+// Changes tells that a try has ended.
+func (r *Renewer) Changes() <-chan struct{} { return r.changes }

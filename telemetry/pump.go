@@ -39,6 +39,7 @@ type Pump struct {
 	switches chan switching
 	lends    chan lending
 	unknown  chan struct{}
+	changes  chan struct{}
 	report   atomic.Pointer[Report]
 
 	// owned by Run
@@ -84,7 +85,7 @@ func NewPump(c PumpConfig) *Pump {
 	if c.Batch == 0 {
 		c.Batch = 64
 	}
-	p := &Pump{PumpConfig: c, switches: make(chan switching), lends: make(chan lending), unknown: make(chan struct{}, 1)}
+	p := &Pump{PumpConfig: c, switches: make(chan switching), lends: make(chan lending), unknown: make(chan struct{}, 1), changes: make(chan struct{}, 1)}
 	p.report.Store(&Report{State: "waiting", Since: time.Now()})
 	return p
 }
@@ -255,6 +256,16 @@ func (p *Pump) hangUp() {
 
 func (p *Pump) tell(change func(*Report)) {
 	r := p.Report()
+	before := r.State
 	change(&r)
 	p.report.Store(&r)
+	if r.State != before {
+		select {
+		case p.changes <- struct{}{}:
+		default:
+		}
+	}
 }
+
+// Changes tells that the State of the report is another one.
+func (p *Pump) Changes() <-chan struct{} { return p.changes }

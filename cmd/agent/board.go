@@ -68,8 +68,9 @@ func (b *board) trouble(part string, err error) {
 	b.troubles[part] = commands.Describe(err)
 }
 
-// boardEvery is how old the status file may be.
-const boardEvery = 2 * time.Second
+// boardEvery is how old the status file may be. What changes is written at once; the rest is numbers, and not worth
+// waking a processor for.
+const boardEvery = 20 * time.Second
 
 func (b *board) run(ctx context.Context) error {
 	defer b.notifier.tell("STOPPING=1")
@@ -79,6 +80,7 @@ func (b *board) run(ctx context.Context) error {
 		every = min(every, b.notifier.watchdog)
 	}
 	for complained := false; ; {
+		pump, renewer := b.changes()
 		s := b.status(time.Now())
 		if err := b.write(s); err != nil && !complained {
 			b.log.Warn("no status file", "err", err, "hint", fault.Hint(err))
@@ -89,9 +91,21 @@ func (b *board) run(ctx context.Context) error {
 		case <-ctx.Done():
 			return ctx.Err()
 		case <-b.news:
+		case <-pump:
+		case <-renewer:
 		case <-time.After(every):
 		}
 	}
+}
+
+// changes are those of the device, once there is one.
+func (b *board) changes() (pump, renewer <-chan struct{}) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.shown == nil {
+		return nil, nil
+	}
+	return b.shown.pump.Changes(), b.shown.renewer.Changes()
 }
 
 // write replaces the status file at once, so that no reader sees half of it. It lies on a tmpfs: nothing is synced.

@@ -93,7 +93,7 @@ func (s *identityStatus) credential(zone *time.Location) string {
 }
 
 // stale is how old a status may be before nobody seems to be writing it any more.
-const stale = 30 * time.Second
+const stale = time.Minute
 
 // readStatus returns what the running agent wrote, and an error when none is running.
 func readStatus(c *Config) (*status, error) {

@@ -119,6 +119,7 @@ func (o Options) connect(ctx context.Context) (*Conn, error) {
 		closing: make(chan struct{}),
 		done:    make(chan struct{}),
 	}
+	w.startPulse(o.KeepAlive)
 	c.client = paho.NewClient(o.paho(c))
 	stop := context.AfterFunc(ctx, func() { w.Close() })
 	token := c.client.Connect().(*paho.ConnectToken)
@@ -151,8 +152,7 @@ func (o Options) paho(c *Conn) *paho.ClientOptions {
 	p.SetResumeSubs(false)
 	p.SetStore(paho.NewMemoryStore())
 	p.SetOrderMatters(true)
-	p.SetKeepAlive(o.KeepAlive)
-	p.SetPingTimeout(20 * time.Second)
+	p.SetKeepAlive(0) // the wire has a pulse of its own
 	p.SetConnectTimeout(o.ConnectTimeout)
 	p.SetWriteTimeout(handover)
 	p.SetDefaultPublishHandler(func(_ paho.Client, m paho.Message) { o.Receive(m.Topic(), m.Payload()) })
@@ -194,6 +194,7 @@ func (c *Conn) attend() {
 	case <-c.closing:
 		c.client.Disconnect(uint(quiesce.Milliseconds()))
 	}
+	c.wire.stopPulse()
 	c.wire.Close()
 	close(c.done)
 }

@@ -78,6 +78,7 @@ const disconnect = 14 << 4
 
 func (w *wire) Write(p []byte) (int, error) {
 	w.rules.sent(p)
+	w.pulse.sending(p)
 	if !w.out.put(p) {
 		return 0, net.ErrClosed
 	}

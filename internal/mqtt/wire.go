@@ -21,6 +21,7 @@ type wire struct {
 	packet   []byte // what is left of the packet being read
 	rules    rules
 	out      outbox
+	pulse    pulse
 
 	closed atomic.Bool
 	once   sync.Once
@@ -67,6 +68,7 @@ func (w *wire) next() error {
 		return fmt.Errorf("the server breaks the protocol: %w", err)
 	}
 	w.packet = packet
+	w.pulse.heard()
 	return nil
 }
 
@@ -98,6 +100,6 @@ func (w *wire) why() error {
 	case <-w.dead:
 		return w.err
 	default:
-		return errors.New("no answer to a ping")
+		return errors.New("the session has ended")
 	}
 }

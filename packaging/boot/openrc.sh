@@ -13,6 +13,7 @@ error_logger="logger -t devid-agent"
 umask=077
 rc_ulimit="-c 0"
 export GOMEMLIMIT=48MiB
+export GOMAXPROCS=1
 
 depend() {
 	need localmount

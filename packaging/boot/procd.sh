@@ -16,7 +16,7 @@ start_service() {
 	procd_set_param user devid-agent
 	procd_set_param group devid-agent
 	procd_set_param respawn 3600 5 0
-	procd_set_param env GOMEMLIMIT=48MiB
+	procd_set_param env GOMEMLIMIT=48MiB GOMAXPROCS=1
 	procd_set_param limits core="0 0"
 	procd_set_param no_new_privs 1
 	procd_set_param stdout 1

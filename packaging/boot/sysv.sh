@@ -80,6 +80,7 @@ start() {
 	umask 077
 	ulimit -c 0
 	export GOMEMLIMIT=48MiB
+	export GOMAXPROCS=1
 	cd /
 	"$0" keep </dev/null 2>&1 | log >/dev/null 2>&1 &
 	sleep 1
