@@ -35,7 +35,7 @@ type Appender interface {
 const MachineStream = "machine"
 
 const (
-	usualEvery   = 30 * time.Second
+	usualEvery   = time.Minute
 	usualTimeout = 5 * time.Second
 )
 

@@ -121,8 +121,8 @@ type Config struct {
 		Sensors struct {
 			// Enabled samples the machine itself. Default true.
 			Enabled bool `yaml:"enabled"`
-			// Interval between two samples. Default: the room's, 30s.
-			Interval time.Duration `yaml:"interval" min:"100ms" max:"24h" like:"30s"`
+			// Interval between two samples. Default: the room's, 1m.
+			Interval time.Duration `yaml:"interval" min:"100ms" max:"24h" like:"1m"`
 			// Sources to read. Default nil: all of them.
 			Sources []string `yaml:"sources" oneof:"thermal hwmon load memory disk network uptime"`
 		} `yaml:"sensors"`

@@ -75,7 +75,7 @@ func (s *stage) measure(ctx context.Context) error {
 }
 
 func (s *stage) measureIdle(ctx context.Context, n *numbers) error {
-	if _, err := s.board.do(ctx, "systemctl stop board-press && mount -o remount,rw / && sed -i 's/interval: 2s/interval: 30s/' /etc/devid-agent/agent.yaml && sync && "+
+	if _, err := s.board.do(ctx, "systemctl stop board-press && mount -o remount,rw / && sed -i 's/interval: 2s/interval: 1m/' /etc/devid-agent/agent.yaml && sync && "+
 		"mount -o remount,ro / && systemctl restart devid-agent"); err != nil {
 		return err
 	}

@@ -28,6 +28,7 @@ func packages(t *testing.T) []listed {
 	look(t, "../..")
 	cmd := exec.Command("go", "list", "-json", "./...")
 	cmd.Dir = "../.."
+	cmd.Env = append(os.Environ(), "CGO_ENABLED=1") // else the files of hsm/module are not listed
 	cmd.Stderr = os.Stderr
 	out, err := cmd.Output()
 	if err != nil {

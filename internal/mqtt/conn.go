@@ -190,7 +190,9 @@ func (c *Conn) attend() {
 	case <-c.wire.dead:
 		// Acknowledgements that were read before the end still count: paho is given the time to note them.
 		c.err = fmt.Errorf("%w: %w", ErrLost, c.wire.why())
-		within(settle, c.lost)
+		if !within(settle, c.lost) {
+			c.client.Disconnect(0) // a session that ends while it begins is lost without paho's seeing it
+		}
 	case <-c.closing:
 		c.client.Disconnect(uint(quiesce.Milliseconds()))
 	}
@@ -199,11 +201,14 @@ func (c *Conn) attend() {
 	close(c.done)
 }
 
-func within(d time.Duration, done <-chan struct{}) {
+// within reports whether done was closed before d had passed.
+func within(d time.Duration, done <-chan struct{}) bool {
 	timer := time.NewTimer(d)
 	defer timer.Stop()
 	select {
 	case <-done:
+		return true
 	case <-timer.C:
+		return false
 	}
 }
