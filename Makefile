@@ -31,7 +31,7 @@ test: need-test lint ## everything that must always pass
 	cd test/est && $(GO) test ./...
 
 race: need-test ## the tests where goroutines meet, with the race detector
-	CGO_ENABLED=1 $(GO) test -race ./fault ./keys/... ./identity ./telemetry/... ./internal/mqtt ./internal/web ./internal/proxy ./provisioning/dps ./renew ./station ./tpm/... ./hsm/... ./attest
+	CGO_ENABLED=1 $(GO) test -race ./fault ./keys/... ./identity ./telemetry/... ./internal/mqtt ./internal/web ./internal/proxy ./renew ./tpm/... ./hsm/... ./attest
 	CGO_ENABLED=1 $(GO) test -race -skip 'Matrix|Mosquitto' ./cmd/agent
 
 FUZZTIME ?= 1m
