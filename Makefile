@@ -17,7 +17,7 @@ export CGO_ENABLED ?= 0
 export GOTOOLCHAIN ?= local
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test race fuzz bench-keys lint build arm dist parts print-artefacts reproducible deb deb-test yocto-check gateway gateway-full footprint clean FORCE need-demo need-test need-cgo need-cross need-deb need-gateway
+.PHONY: help demo test race race-rooms race-agent fuzz bench-keys lint build arm dist parts print-artefacts reproducible deb deb-test yocto-check gateway gateway-full footprint clean FORCE need-demo need-test need-cgo need-cross need-deb need-gateway
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 14
@@ -31,7 +31,10 @@ test: need-test lint ## everything that must always pass
 	cd test/est && $(GO) test ./...
 
 race: need-test ## the tests where goroutines meet, with the race detector
-	CGO_ENABLED=1 $(GO) test -race ./fault ./keys/... ./identity ./telemetry/... ./internal/mqtt ./internal/web ./internal/proxy ./renew ./tpm/... ./hsm/... ./attest
+	@$(MAKE) --no-print-directory -j2 race-rooms race-agent
+race-rooms:
+	CGO_ENABLED=1 $(GO) test -race ./fault ./keys/... ./identity ./telemetry/... ./internal/... ./provisioning/... ./renew ./sim ./station ./tpm/... ./hsm/... ./attest
+race-agent:
 	CGO_ENABLED=1 $(GO) test -race -skip 'Matrix|Mosquitto' ./cmd/agent
 
 FUZZTIME ?= 1m

@@ -9,6 +9,7 @@ import (
 	"net"
 	"net/http"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -80,10 +81,11 @@ func (c *Cloud) estConfig(a *estCA) *tls.Config {
 
 // oneConn is a listener of one connection.
 type oneConn struct {
-	conn net.Conn
-	once sync.Once
-	end  sync.Once
-	over chan struct{}
+	conn  net.Conn
+	once  sync.Once
+	end   sync.Once
+	over  chan struct{}
+	taken atomic.Bool // by a WebSocket
 }
 
 func (o *oneConn) Accept() (conn net.Conn, err error) {

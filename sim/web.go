@@ -71,8 +71,11 @@ func serveUntil(one *oneConn, h http.Handler) {
 		IdleTimeout:       greeting,
 		ErrorLog:          log.New(io.Discard, "", 0),
 		ConnState: func(_ net.Conn, s http.ConnState) {
-			if s == http.StateClosed {
+			switch s {
+			case http.StateClosed:
 				one.Close()
+			case http.StateHijacked:
+				one.taken.Store(true)
 			}
 		},
 	}
@@ -97,7 +100,11 @@ func (h *webHandler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	if r.URL.Path == webSocketPath && h.broker != nil {
-		defer h.one.Close()
+		defer func() {
+			if h.one.taken.Load() { // else the server has an answer to write, and closes after it
+				h.one.Close()
+			}
+		}()
 		h.link.upgrade(w, r, h.broker)
 		return
 	}

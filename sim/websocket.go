@@ -16,6 +16,7 @@ const webSocketPath = "/$iothub/websocket"
 // upgrade serves one session of MQTT over WebSocket, MQTT 3.1.1 section 6, and returns at its end.
 func (l *link) upgrade(w http.ResponseWriter, r *http.Request, broker *service) {
 	l.service = broker
+	w.Header().Set("Connection", "close") // after a refusal; a WebSocket's own answer does not say so
 	if !slices.Contains(websocket.Subprotocols(r), "mqtt") {
 		l.refused(errors.New("WebSocket without the sub-protocol mqtt"))
 		http.Error(w, "the sub-protocol is mqtt", http.StatusBadRequest)
