@@ -24,7 +24,7 @@ arm() {
 }
 key=/usr/share/keyrings/debian-archive-keyring.gpg
 # The mirror that this machine uses itself.
-mirror=${DEBIAN_MIRROR:-$(apt-get indextargets --format '$(SITE)' 'Created-By: Packages' | sed -n 's,/debian/\{0,1\}$,,p' | head -n 1)}
+mirror=${DEBIAN_MIRROR:-$(apt-get indextargets --format '$(SITE)' 'Created-By: Packages' | sed -nE 's|/debian/?$||p' | head -n 1)}
 [ -n "$mirror" ] || { echo "set DEBIAN_MIRROR to the place below which debian/ and debian-security/ are" >&2; exit 1; }
 printf 'deb [signed-by=%s] %s/debian %s main\ndeb [signed-by=%s] %s/debian-security %s-security main\n' \
 	$key "$mirror" $suite $key "$mirror" $suite >"$cache/apt/sources.list"
