@@ -24,6 +24,7 @@ type helper struct {
 	conn   *net.UnixConn
 	client *wire.Client
 	said   *said
+	aside  *aside
 
 	dead  bool
 	open  bool // the module is loaded, the token found, and we are logged in
@@ -85,6 +86,7 @@ func (s *Store) start() (*helper, error) {
 		_ = near.Close()
 		return nil, fault.AskOperator(fmt.Errorf("start the PKCS#11 helper: %w", err), "install "+program+" of the same release as devid-agent, or correct keys.helper")
 	}
+	h.aside = newAside(h.cmd.Process.Pid)
 	if err := h.greet(s.config.Deadline); err != nil {
 		return nil, err
 	}
@@ -139,7 +141,9 @@ func (h *helper) ask(ctx context.Context, r wire.Request, patience time.Duration
 		}
 	})
 	h.said.forget()
+	h.aside.ask()
 	a, err := h.client.Call(r, meanwhile)
+	h.aside.answered()
 	if !stop() {
 		<-hurried // lest it cuts the next question short
 	}

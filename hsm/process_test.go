@@ -2,8 +2,11 @@ package hsm_test
 
 import (
 	"bytes"
-
 	"fmt"
+	"github.com/devid-agent/devid-agent/fault"
+	"github.com/devid-agent/devid-agent/hsm/hsmtest"
+	"github.com/devid-agent/devid-agent/keys"
+	"golang.org/x/sys/unix"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -12,10 +15,6 @@ import (
 	"syscall"
 	"testing"
 	"time"
-
-	"github.com/devid-agent/devid-agent/fault"
-	"github.com/devid-agent/devid-agent/hsm/hsmtest"
-	"github.com/devid-agent/devid-agent/keys"
 )
 
 // group is the living processes of the group that leader leads.
@@ -223,3 +222,33 @@ func TestATokenThatWasPulledIsBackWhenItIsPutBack(t *testing.T) {
 }
 
 func second[T any](_ T, err error) error { return err }
+
+// A helper is kept off our processor only while questions come in a row.
+func TestALoneQuestionLeavesTheHelperToTheScheduler(t *testing.T) {
+	token := hsmtest.Start(t)
+	s := token.Open(t, token.Config())
+	key := create(t, s, "device-g1")
+	var all, now unix.CPUSet
+	if err := unix.SchedGetaffinity(os.Getpid(), &all); err != nil {
+		t.Fatal(err)
+	}
+	kept := func() bool {
+		if err := unix.SchedGetaffinity(int(s.Health().PID), &now); err != nil {
+			t.Fatal(err)
+		}
+		return now != all
+	}
+	wait(t, "the helper is kept aside in a burst", func() bool {
+		for range 20 {
+			verify(t, key)
+		}
+		return kept() || all.Count() == 1
+	})
+	time.Sleep(10 * time.Millisecond)
+	if err := sign(key); err != nil {
+		t.Fatal(err)
+	}
+	if kept() {
+		t.Errorf("it may run on %v, of %v", now, all)
+	}
+}

@@ -18,6 +18,7 @@ const (
 // it, is not to be looked into, and is limited in memory and descriptors. It starts the program once more, since
 // no_new_privs belongs to a thread and only the thread that calls exec hands it to all others.
 func Harden() error {
+	runtime.LockOSThread() // the one that answers is the one that the agent knows, and may keep off its own processor
 	set, err := unix.PrctlRetInt(unix.PR_GET_NO_NEW_PRIVS, 0, 0, 0, 0)
 	if err != nil {
 		return fmt.Errorf("read no_new_privs: %w", err)
