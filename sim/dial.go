@@ -10,7 +10,7 @@ import (
 
 // services are all that listen, in the order of their ports.
 func (c *Cloud) services() []*service {
-	return []*service{c.dps, c.hub, c.est, c.ezca.service, c.entra.service, c.entra.imds, c.dpsWeb, c.hubWeb, c.management}
+	return []*service{c.dps, c.hub, c.est, c.ezca.service, c.entra.service, c.entra.imds, c.dpsWeb, c.hubWeb, c.management, c.blobs}
 }
 
 func (c *Cloud) listen(ctx context.Context, s *service, port int) error {

@@ -145,6 +145,9 @@ func (s *hubSession) subscribe(one subscription) (byte, error) {
 	}
 	s.cloud.mu.Lock()
 	defer s.cloud.mu.Unlock()
+	if s.cloud.policy.BasicTier && !strings.HasPrefix(one.filter, credentials) {
+		return 0, fmt.Errorf("filter %s at a hub of the basic tier", one.filter)
+	}
 	_, again := s.device.filters[one.filter]
 	if !s.device.may(one.filter) || !again && len(s.device.filters) >= maxFilters {
 		return refusedQoS, nil

@@ -143,7 +143,7 @@ func serverTemplate(root *x509.Certificate) *x509.Certificate {
 		NotAfter:     root.NotAfter,
 		KeyUsage:     x509.KeyUsageDigitalSignature,
 		ExtKeyUsage:  []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth},
-		DNSNames:     []string{DPSHost, HubHost, ESTHost, EZCAHost, EntraHost, DPSServiceHost, ManagementHost, "localhost"},
+		DNSNames:     []string{DPSHost, HubHost, ESTHost, EZCAHost, EntraHost, DPSServiceHost, ManagementHost, BlobHost, "localhost"},
 		IPAddresses:  []net.IP{net.IPv4(127, 0, 0, 1)},
 	}
 }

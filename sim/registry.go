@@ -10,11 +10,11 @@ import (
 )
 
 // registryHandler serves the hub's identity registry, "Devices" and "Modules" of the IoT Hub service API.
-func (c *Cloud) registryHandler(*link) http.Handler {
+func (c *Cloud) registryHandler(l *link) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		parts := strings.Split(strings.Trim(r.URL.Path, "/"), "/") // a client of Microsoft's lists /devices/
 		q := &registryRequest{cloud: c, w: w, r: r}
-		if no := q.serve(parts); no != nil {
+		if no := q.serve(l, parts); no != nil {
 			c.refuseAt(AtRegistry, q.id())
 			c.log("hub", Answered, q.id(), no.name+": "+no.text)
 			q.refuse(no)
@@ -54,12 +54,15 @@ func (q *registryRequest) refuse(no *registryError) {
 	}))
 }
 
-func (q *registryRequest) serve(parts []string) *registryError {
+func (q *registryRequest) serve(l *link, parts []string) *registryError {
 	if parts[0] != "devices" {
 		return &registryError{status: http.StatusNotFound, name: "ResourceNotFound", text: "there is no such path"}
 	}
 	if len(parts) > 1 {
 		q.device = parts[1]
+	}
+	if len(parts) > 2 && parts[2] == "files" {
+		return q.files(l, parts[3:])
 	}
 	if len(parts) > 3 {
 		q.module = parts[3]

@@ -47,8 +47,14 @@ type Policy struct {
 	LeafOnly bool
 	// ConnectionProfile is how a device shall talk to the hub, told from api-version 2026-11-02-preview on; "" is not told.
 	ConnectionProfile string
-	Keep              int           // messages, and events, that stay on record, the newest; 200,000 of each
-	Observe           func(Message) // called with every telemetry message after it is recorded and before it is acknowledged
+	// BasicTier ends a session that subscribes to the twin, to methods or to messages, which a hub of that tier does not
+	// have. How Azure refuses that is not documented.
+	BasicTier bool
+	// Tickets lets a client go on with an earlier TLS session and show no certificate again. Whether Azure does is not
+	// documented.
+	Tickets bool
+	Keep    int           // messages, and events, that stay on record, the newest; 200,000 of each
+	Observe func(Message) // called with every telemetry message after it is recorded and before it is acknowledged
 }
 
 // port is where service i listens.
@@ -81,8 +87,10 @@ type Cloud struct {
 	devices     map[string]*device
 	issued      map[string][]*certificate
 	journal     journal
-	expired     map[string]bool // certificates that were made to expire, by thumbprint
-	changed     chan struct{}   // closed at the next change
+	berths      map[string]*berth   // places for files, by correlation ID
+	uploaded    map[string][]Upload // by device ID
+	expired     map[string]bool     // certificates that were made to expire, by thumbprint
+	changed     chan struct{}       // closed at the next change
 	links       map[*link]struct{}
 	sessions    uint64
 	closed      bool
@@ -92,9 +100,11 @@ type Cloud struct {
 	running    sync.WaitGroup
 	listeners  map[*service]net.Listener
 	dps, hub   *service
+	ticketKey  [32]byte // of TLS tickets
 	dpsWeb     *service
 	hubWeb     *service
 	management *service
+	blobs      *service
 	est        *service
 	estCA      *estCA
 	ezca       *ezca
@@ -119,13 +129,17 @@ func New(t Temper, policy ...func(*Policy)) (*Cloud, error) {
 		changed:     make(chan struct{}),
 		links:       map[*link]struct{}{},
 		listeners:   map[*service]net.Listener{},
+		berths:      map[string]*berth{},
+		uploaded:    map[string][]Upload{},
 		over:        make(chan struct{}),
 	}
+	copy(c.ticketKey[:], newSecret(len(c.ticketKey)))
 	c.dps = &service{name: "dps", host: DPSHost, limit: dpsLimit, entry: AtDPSConnect, accept: c.acceptDPS}
 	c.hub = &service{name: "hub", host: HubHost, limit: hubLimit, entry: AtConnect, accept: c.acceptHub}
 	c.dpsWeb = c.newWeb("dps", DPSHost, c.dps, c.dpsHandler)
 	c.hubWeb = c.newWeb("hub", HubHost, c.hub, c.registryHandler)
 	c.management = c.newWeb("management", ManagementHost, nil, c.managementHandler)
+	c.blobs = c.newWeb("blobs", BlobHost, nil, c.blobHandler)
 	c.est = &service{name: "est", host: ESTHost, serve: c.serveEST}
 	c.ezca = newEZCA(c)
 	c.entra = newEntra(c)

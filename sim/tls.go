@@ -22,7 +22,10 @@ func (c *Cloud) serverConfig(s *service) *tls.Config {
 		CipherSuites:           suites,
 		MinVersion:             tls.VersionTLS12,
 		ClientAuth:             tls.RequestClientCert,
-		SessionTicketsDisabled: true, // every session shows its certificate
+		SessionTicketsDisabled: !c.policy.Tickets, // then every session shows its certificate
+	}
+	if c.policy.Tickets {
+		config.SetSessionTicketKeys([][32]byte{c.ticketKey})
 	}
 	if c.temper.TLS12Only {
 		config.MaxVersion = tls.VersionTLS12

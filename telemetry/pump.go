@@ -2,9 +2,10 @@ package telemetry
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"log/slog"
+	"math/rand/v2"
+	"slices"
 	"sync/atomic"
 	"time"
 
@@ -17,18 +18,28 @@ import (
 type Queue interface {
 	// Peek returns the oldest records that are not acknowledged, at most max.
 	Peek(max int) []spool.Record
+	// After returns the oldest records behind seq that are not acknowledged: at most max, and of about so many bytes, but
+	// at least one where one waits.
+	After(seq uint64, max, bytes int) []spool.Record
 	// Ack forgets all records up to and including seq.
 	Ack(seq uint64) error
+	// Aside keeps the record apart for a person to look at. It will not be handed out again.
+	Aside(seq uint64) error
 	// Ready is closed as soon as Peek has something to return.
 	Ready() <-chan struct{}
 }
 
 // PumpConfig is what a Pump works with.
 type PumpConfig struct {
-	Queue   Queue
-	Dial    Dial
+	Lanes []Lane
+	// News rings when one of the lanes has got something, as (*Lanes).News does. nil = the pump looks for itself: one
+	// lane tells by its Ready, several are looked at once a second.
+	News    <-chan struct{}
+	Prepare Prepare                   // how to reach the hub
+	Dial    Dial                      // where Prepare is nil: a Switch makes its connection after the old one is closed
 	Current func() *identity.Identity // the identity in force; nil before the first enrollment
-	Batch   int                       // records handed to one Send; 0 is 64
+	Rate    float64                   // messages a second at most, with bursts of one second's; 0 = as many as the hub takes
+	Spread  time.Duration             // the first connection comes at a random moment within; 0 = at once
 	Backoff fault.Backoff
 	Log     *slog.Logger
 }
@@ -44,29 +55,25 @@ type Pump struct {
 
 	// owned by Run
 	conn     Conn
+	limits   Limits             // of conn
 	id       *identity.Identity // who conn is, or was last
 	since    time.Time          // when conn was accepted
 	next     time.Time          // no dial before
 	refusals int                // in a row
-	again    int                // records of a lost session that may arrive twice
-}
+	again    int                // readings of a lost session that may arrive twice
 
-type switching struct {
-	id     *identity.Identity
-	answer chan switched
-}
-
-type switched struct {
-	receipt Receipt
-	err     error
-}
-
-type lending struct{ answer chan Conn }
-
-// Receipt is what a change of identity cost.
-type Receipt struct {
-	Gap   time.Duration // from hanging up as the old identity to the CONNACK as the new
-	Again int           // readings that were in flight in a session that was lost, and may arrive twice
+	lanes   []*lane // highest priority first
+	flights []*span // in the order they were sent
+	heard   time.Time
+	bytes   int // in flight
+	landed  int // messages that this session has delivered
+	window  window
+	pace    pace
+	leaving *leaving // what comes when nothing is in flight any more
+	kicks   kicks
+	alarm   alarm
+	high    int // messages of the highest lane while a lower one waits
+	accused *span
 }
 
 // Report is the pump's state for people.
@@ -78,14 +85,15 @@ type Report struct {
 	Last      Receipt   // of the last Switch
 	Switches  int
 	Turn      time.Time // the loop has turned by then, unless it hangs
+	Window    int       // messages that may be in flight; less than configured where the hub throttles
+	Aside     uint64    // readings set aside since the start, because each session ended that they were sent in
+	Kicks     int       // sessions in a row that the hub has ended soon, with nothing wrong on our side
 }
 
 // NewPump returns a pump that is ready to Run.
 func NewPump(c PumpConfig) *Pump {
-	if c.Batch == 0 {
-		c.Batch = 64
-	}
 	p := &Pump{PumpConfig: c, switches: make(chan switching), lends: make(chan lending), unknown: make(chan struct{}, 1), changes: make(chan struct{}, 1)}
+	p.pace.rate = c.Rate
 	p.report.Store(&Report{State: "waiting", Since: time.Now()})
 	return p
 }
@@ -101,157 +109,92 @@ func (p *Pump) Unknown() <-chan struct{} { return p.unknown }
 func (p *Pump) Accepted() bool { return p.Report().State == "online" }
 
 const (
-	refusalsUntilUnknown = 3
-	// busy bounds one dial or one Send: both end by themselves long before.
+	// busy bounds one dial: it ends by itself long before.
 	busy = 5 * time.Minute
 	// settled is how long a session lives before the next loss of one starts the backoff from its beginning. Two
 	// agents with one identity throw each other out within seconds, and must not do so at the pace of a first retry.
 	settled = 10 * time.Second
+	// farewell is how long the end waits for what is in flight.
+	farewell = 3 * time.Second
 )
 
-// Run connects as the identity in force and drains the queue, until ctx ends or an error is Fatal.
+// Run connects as the identity in force and drains the lanes, until ctx ends or an error is Fatal. Then it waits a
+// little for what is in flight.
 func (p *Pump) Run(ctx context.Context) error {
 	defer p.hangUp()
+	p.alarm.timer = time.NewTimer(busy)
+	defer p.alarm.timer.Stop()
+	p.line()
+	if p.Spread > 0 && p.Current() != nil {
+		p.next = time.Now().Add(rand.N(p.Spread))
+		p.tell(func(r *Report) { r.NextTry = p.next })
+	}
 	for ctx.Err() == nil {
 		if err := p.turn(ctx); fault.Of(err) == fault.Fatal {
 			return fmt.Errorf("pump: %w", err)
 		}
 	}
-	return ctx.Err()
+	defer p.leave(ctx) // somebody may wait for the answer
+	return p.part(ctx)
 }
 
-// turn does one thing and comes back: answer what others ask, connect, send a batch, or wait.
-func (p *Pump) turn(ctx context.Context) error {
-	if p.asked(ctx) {
-		return nil
+// line puts the lanes in the order of their priority.
+func (p *Pump) line() {
+	for i := range p.Lanes {
+		p.lanes = append(p.lanes, &lane{Lane: &p.Lanes[i]})
 	}
+	slices.SortStableFunc(p.lanes, func(a, b *lane) int { return b.Priority - a.Priority })
+}
+
+// turn does what can be done at once, and waits for what comes next.
+func (p *Pump) turn(ctx context.Context) error {
+	now := time.Now()
 	if p.conn == nil {
+		p.leave(ctx)
 		return p.connect(ctx)
 	}
-	ready := p.Queue.Ready()
-	batch := p.Queue.Peek(p.Batch)
-	if len(batch) == 0 {
-		p.rest(ctx, ready)
-		return nil
-	}
-	return p.send(ctx, batch)
-}
-
-// rest waits until the queue is ready, which it was not when it handed out nothing. Where it was, the medium does not
-// give back what it holds, and a second is soon enough to ask again.
-func (p *Pump) rest(ctx context.Context, ready <-chan struct{}) {
-	select {
-	case <-ready:
-		p.wait(ctx, time.Second, nil)
-	default:
-		p.wait(ctx, time.Hour, ready)
-	}
-}
-
-func (p *Pump) send(ctx context.Context, batch []spool.Record) error {
-	p.tell(func(r *Report) { r.Turn = time.Now().Add(busy) })
-	n, err := p.conn.Send(ctx, batch)
-	if n > 0 {
-		p.again = 0
-		if ackErr := p.Queue.Ack(batch[n-1].Seq); ackErr != nil {
-			// The cursor on disk is behind: after a restart these records go again. Nothing is lost.
-			if fault.Of(ackErr) == fault.Fatal {
-				return ackErr
-			}
-			p.Log.Warn("acknowledgement not on disk", "seq", batch[n-1].Seq, "err", ackErr, "hint", fault.Hint(ackErr))
-		}
-	}
-	if err != nil && ctx.Err() == nil {
-		p.again = len(batch) - n
-		p.lost(err)
-	}
-	return nil
-}
-
-// connect dials as whoever the device is, or waits until that makes sense.
-func (p *Pump) connect(ctx context.Context) error {
-	id := p.who()
-	if id == nil {
-		p.wait(ctx, time.Hour, nil) // the first identity arrives by Switch
-		return nil
-	}
-	if wait := time.Until(p.next); wait > 0 {
-		p.wait(ctx, wait, nil)
-		return nil
-	}
-	if err := p.dial(ctx, id); err != nil && ctx.Err() == nil {
-		return p.postpone(err)
-	}
-	return nil
-}
-
-// who is the identity to connect as: the one switched to, until one of a later generation is in force.
-func (p *Pump) who() *identity.Identity {
-	cur := p.Current()
-	if cur == nil || p.id != nil && p.id.Generation > cur.Generation {
-		return p.id
-	}
-	return cur
-}
-
-func (p *Pump) dial(ctx context.Context, id *identity.Identity) error {
-	p.tell(func(r *Report) { r.State, r.Since, r.Turn = "connecting", time.Now(), time.Now().Add(busy) })
-	conn, err := p.Dial(ctx, id)
-	if err != nil {
+	if err := p.land(now); err != nil {
 		return err
 	}
-	p.conn, p.id, p.since, p.refusals = conn, id, time.Now(), 0
-	p.tell(func(r *Report) { r.State, r.Since, r.NextTry = "online", p.since, time.Time{} })
-	p.Log.Info("connected", "identity", id)
-	return nil
-}
-
-// postpone notes why a dial failed and when the next one may be.
-func (p *Pump) postpone(err error) error {
-	state := "offline"
-	if errors.Is(err, ErrRefused) {
-		state = "refused"
-		if p.refusals++; p.refusals < refusalsUntilUnknown {
-			// A hub that was told of a new certificate a moment ago may need another moment.
-			err = fault.As(fault.Transient, err)
-		} else if p.refusals == refusalsUntilUnknown {
-			p.Log.Error("the hub does not know this identity any more", "identity", p.who(), "err", err)
-			select {
-			case p.unknown <- struct{}{}:
-			default:
-			}
-		}
+	if p.late(now) {
+		p.lost(errStalled)
+		return nil
 	}
-	wait, again := p.Backoff.Next(err)
-	if !again {
+	if !p.limits.Until.IsZero() && p.leaving == nil && !now.Before(p.limits.Until) {
+		p.Log.Info("the session is to end, connecting anew")
+		p.quit(now, func(context.Context) { p.hangUp() })
+	}
+	if p.leaving != nil {
+		if len(p.flights) == 0 || !now.Before(p.leaving.by) {
+			p.leave(ctx)
+			return nil
+		}
+	} else if err := p.fill(now); err != nil || p.conn == nil {
 		return err
 	}
-	p.next = time.Now().Add(wait)
-	p.tell(func(r *Report) { r.State, r.Since, r.NextTry, r.LastError = state, time.Now(), p.next, err })
-	p.Log.Warn("not connected", "err", err, "kind", fault.Of(err), "hint", fault.Hint(err), "wait", wait.Round(time.Millisecond))
+	p.rest(ctx, now)
 	return nil
 }
 
-// lost ends a session that has ended. The next dial comes after the backoff: the whole fleet may have lost it.
-func (p *Pump) lost(err error) {
-	if err == nil {
-		err = errors.New("session ended by the hub")
+// part waits for what is in flight when ctx has ended.
+func (p *Pump) part(ctx context.Context) error {
+	end := time.NewTimer(farewell)
+	defer end.Stop()
+	for p.conn != nil && len(p.flights) > 0 {
+		select {
+		case <-p.flights[0].flight.Wake():
+		case <-p.conn.Done():
+			p.ground()
+			return ctx.Err()
+		case <-end.C:
+			p.ground()
+			return ctx.Err()
+		}
+		if err := p.land(time.Now()); err != nil {
+			return fmt.Errorf("pump: %w", err)
+		}
 	}
-	if time.Since(p.since) >= settled {
-		p.Backoff.Next(nil)
-	}
-	p.hangUp()
-	wait, _ := p.Backoff.Next(fault.As(fault.Transient, err))
-	p.next = time.Now().Add(wait)
-	p.tell(func(r *Report) { r.State, r.Since, r.NextTry, r.LastError = "offline", time.Now(), p.next, err })
-	p.Log.Warn("session lost", "err", err, "again", p.again, "wait", wait.Round(time.Millisecond))
-}
-
-func (p *Pump) hangUp() {
-	if p.conn != nil {
-		_ = p.conn.Close() // the session is over either way
-		p.conn = nil
-	}
+	return ctx.Err()
 }
 
 func (p *Pump) tell(change func(*Report)) {

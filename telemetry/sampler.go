@@ -1,16 +1,16 @@
 package telemetry
 
 import (
-	"bytes"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
+	"sync"
 	"sync/atomic"
 	"time"
 
 	"github.com/devid-agent/devid-agent/fault"
+	"github.com/devid-agent/devid-agent/telemetry/spool"
 )
 
 // ErrNoData is in the error of a Source that has nothing to measure on this machine. It is no fault.
@@ -21,7 +21,8 @@ type Source interface {
 	// Name is the source's key in a sample.
 	Name() string
 	// Read returns what it measures now, as values that encoding/json knows. ErrNoData where there is nothing.
-	// With any other error it returns also what could be read in spite of it.
+	// With any other error it returns also what could be read in spite of it. It is not called again before it has
+	// returned.
 	Read(ctx context.Context) (map[string]any, error)
 }
 
@@ -31,26 +32,50 @@ type Appender interface {
 	Append(ctx context.Context, stream string, body []byte) (seq uint64, err error)
 }
 
-// MachineStream is the stream of the samples.
+// MachineStream is the stream of a probe that names no other.
 const MachineStream = "machine"
 
 const (
-	usualEvery   = time.Minute
-	usualTimeout = 5 * time.Second
+	usualEvery     = time.Minute
+	usualTimeout   = 5 * time.Second
+	usualHeartbeat = time.Hour
+	// grain is what deadlines of a second and more are rounded up to, counted from the start: so many probes wake the
+	// processor together, once a second at most.
+	grain = time.Second
+	// patience is how long the sources that have answered wait for those that have not. A 1-wire thermometer takes 0.75 s.
+	patience = time.Second
+	// reads is how many may be under way at once. One that hangs in the kernel holds a thread and cannot be ended.
+	reads = 32
+	// waiting is how many readings wait in memory for a spool that is slow.
+	waiting = 256
 )
 
-// Sampler measures the machine at a steady pace and spools one sample each time: a JSON object with the "time"
-// (RFC 3339, UTC) and an object for each source that had something to say.
+// Sampler reads each source at its own pace and spools what came of it. Sources that report into the same stream at the
+// same moment share a reading: a JSON object with the "time" (RFC 3339, UTC) and an object for each source that had
+// something to say.
 type Sampler struct {
-	Spool   Appender
-	Sources []Source
-	Every   time.Duration // between two samples; 0 is 30 s
-	Timeout time.Duration // of reading one source; 0 is 5 s
+	Spool   Store
+	Sources []Source      // each reported as it is into MachineStream, at every interval
+	Every   time.Duration // between two samples of Sources; 0 is a minute
+	Timeout time.Duration // of reading one source, where its probe says nothing else; 0 is 5 s
+	Probes  []Probe       // beside Sources, each at its own pace
 	Log     *slog.Logger
 
 	taken, refused atomic.Uint64
-	broken         map[string]bool // sources whose last read had an error; owned by Run
-	refusing       bool            // the spool did not take the last sample; owned by Run
+	change         sync.Mutex
+	next           []Probe       // what Change has asked for, under change
+	changed        chan struct{} // under change until Run has it
+
+	// owned by Run
+	started  time.Time
+	probes   []*probe
+	tick     tick
+	under    int // reads under way
+	answers  chan answer
+	queue    []spool.Reading
+	writing  bool
+	written  chan []error
+	refusing bool // the spool did not take the last sample
 }
 
 // Samples counts what became of the samples since the start.
@@ -64,102 +89,124 @@ func (s *Sampler) Samples() Samples {
 	return Samples{Taken: s.taken.Load(), Refused: s.refused.Load()}
 }
 
-// Run samples at once and then at every interval, until ctx ends or the spool is past all help (Fatal).
+// Change makes probes what is sampled from now on, in place of Sources and Probes. What the probes before have read and
+// not yet reported is dropped. It may be called at any time, also before Run.
+func (s *Sampler) Change(probes []Probe) {
+	s.change.Lock()
+	defer s.change.Unlock()
+	s.next = probes
+	select {
+	case s.bell() <- struct{}{}:
+	default: // it rings already
+	}
+}
+
+// bell is made by whoever needs it first; s.change is held.
+func (s *Sampler) bell() chan struct{} {
+	if s.changed == nil {
+		s.changed = make(chan struct{}, 1)
+	}
+	return s.changed
+}
+
+// Run samples at once and then at every deadline, until ctx ends or the spool is past all help (Fatal). Before it returns
+// it gives reads that are under way a second to end.
 func (s *Sampler) Run(ctx context.Context) error {
-	s.broken = map[string]bool{}
-	pace := time.NewTicker(or(s.Every, usualEvery))
-	defer pace.Stop()
+	s.answers, s.written = make(chan answer, reads), make(chan []error, 1)
+	s.change.Lock()
+	changed := s.bell()
+	s.change.Unlock()
+	s.adopt(s.all())
+	timer := time.NewTimer(0)
+	defer timer.Stop()
+	defer s.settle()
 	for {
-		if err := s.sample(ctx); fault.Of(err) == fault.Fatal {
-			return fmt.Errorf("sampler: %w", err)
-		}
 		select {
 		case <-ctx.Done():
 			return ctx.Err()
-		case <-pace.C:
+		case <-timer.C:
+		case <-changed:
+			s.adopt(s.asked())
+		case a := <-s.answers:
+			s.take(a)
+		case errs := <-s.written:
+			if err := s.account(errs); fault.Of(err) == fault.Fatal {
+				return fmt.Errorf("sampler: %w", err)
+			}
 		}
+		s.turn(ctx, time.Now())
+		timer.Reset(time.Until(s.wake()))
 	}
 }
 
-// sample measures once and spools what it got.
-func (s *Sampler) sample(ctx context.Context) error {
-	body := s.measure(ctx, time.Now())
-	if body == nil || ctx.Err() != nil {
-		return nil
-	}
-	_, err := s.Spool.Append(ctx, MachineStream, body)
-	if ctx.Err() != nil && fault.Stopped(err) {
-		return nil
-	}
-	s.account(err)
-	return err
-}
-
-// account counts a sample and tells of a change.
-func (s *Sampler) account(err error) {
-	if err == nil {
-		s.taken.Add(1)
-	} else {
-		s.refused.Add(1)
-	}
-	switch {
-	case err != nil && !s.refusing:
-		s.Log.Error("samples are lost: the spool does not take them", "err", err, "hint", fault.Hint(err))
-	case err == nil && s.refusing:
-		s.Log.Info("the spool takes samples again", "lost", s.refused.Load())
-	}
-	s.refusing = err != nil
-}
-
-// measure reads all sources into one body; nil when none has anything to say.
-func (s *Sampler) measure(ctx context.Context, now time.Time) []byte {
-	var body bytes.Buffer
-	fmt.Fprintf(&body, `{"time":%q`, now.UTC().Format(time.RFC3339Nano))
-	empty := body.Len()
+// all is Sources and Probes as probes.
+func (s *Sampler) all() []Probe {
+	var all []Probe
 	for _, source := range s.Sources {
-		if reading := s.read(ctx, source); reading != nil {
-			fmt.Fprintf(&body, ",%q:%s", source.Name(), reading)
+		all = append(all, Probe{Source: source, Every: s.Every})
+	}
+	return append(all, s.Probes...)
+}
+
+func (s *Sampler) asked() []Probe {
+	s.change.Lock()
+	defer s.change.Unlock()
+	return s.next
+}
+
+// adopt begins anew with these probes. Reads of the ones before that are under way are forgotten when they end.
+func (s *Sampler) adopt(list []Probe) {
+	s.started, s.probes, s.tick = time.Now(), nil, tick{}
+	for _, p := range list {
+		s.probes = append(s.probes, newProbe(p, s.Timeout, s.started))
+	}
+}
+
+// turn does what is due: it ends a tick that is complete or has waited long enough, begins the next, and writes.
+func (s *Sampler) turn(ctx context.Context, now time.Time) {
+	if s.tick.over(now) {
+		s.report(s.tick.end(), s.tick.at)
+	}
+	if due := s.due(now); len(due) > 0 {
+		if s.tick.open {
+			s.report(s.tick.end(), s.tick.at)
+		}
+		s.begin(ctx, due, now)
+	}
+	s.overdue(now)
+	s.write(ctx)
+}
+
+// wake is when there is something to do even if nothing happens.
+func (s *Sampler) wake() time.Time {
+	at := time.Now().Add(time.Hour)
+	if s.tick.open {
+		at = s.tick.until
+	}
+	for _, p := range s.probes {
+		if p.next.Before(at) {
+			at = p.next
+		}
+		if p.reading && !p.hanging && p.limit.Before(at) {
+			at = p.limit
 		}
 	}
-	if body.Len() == empty {
-		return nil
-	}
-	body.WriteByte('}')
-	return body.Bytes()
+	return at
 }
 
-// read returns what source measures as JSON, nil where that is nothing, and tells of a change in its health.
-func (s *Sampler) read(ctx context.Context, source Source) (reading []byte) {
-	ctx, stop := context.WithTimeout(ctx, or(s.Timeout, usualTimeout))
-	defer stop()
-	values, err := source.Read(ctx)
-	if errors.Is(err, ErrNoData) {
-		err = nil
+// settle waits for what is under way: a command that is killed at the end is gone when Run returns. What hangs is left.
+func (s *Sampler) settle() {
+	enough := time.NewTimer(time.Second)
+	defer enough.Stop()
+	for s.under > s.hanging() || s.writing {
+		select {
+		case a := <-s.answers:
+			s.under--
+			a.probe.reading, a.probe.hanging = false, false
+		case errs := <-s.written:
+			_ = s.account(errs) // who asked for the stop needs no more than that
+		case <-enough.C:
+			return
+		}
 	}
-	if len(values) > 0 {
-		var bad error
-		reading, bad = json.Marshal(values)
-		err = errors.Join(err, bad)
-	}
-	if !fault.Stopped(err) {
-		s.health(source.Name(), err)
-	}
-	return reading
-}
-
-func (s *Sampler) health(name string, err error) {
-	switch {
-	case err != nil && !s.broken[name]:
-		s.Log.Warn("a sensor does not answer as it should", "source", name, "err", err)
-	case err == nil && s.broken[name]:
-		s.Log.Info("a sensor answers again", "source", name)
-	}
-	s.broken[name] = err != nil
-}
-
-func or(d, usual time.Duration) time.Duration {
-	if d == 0 {
-		return usual
-	}
-	return d
 }

@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/devid-agent/devid-agent/fault"
+	"github.com/devid-agent/devid-agent/telemetry/spool"
 )
 
 // shelf is a spool in memory that refuses as long as it is told to.
@@ -26,13 +27,19 @@ type shelf struct {
 	err    error
 }
 
-func (s *shelf) Append(_ context.Context, stream string, body []byte) (uint64, error) {
+func (s *shelf) Append(ctx context.Context, stream string, body []byte) (uint64, error) {
+	return s.Put(ctx, spool.Reading{Stream: stream, Body: body})
+}
+
+func (s *shelf) Put(_ context.Context, readings ...spool.Reading) (uint64, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.err != nil {
 		return 0, s.err
 	}
-	s.bodies, s.at = append(s.bodies, stream+" "+string(body)), append(s.at, time.Now())
+	for _, r := range readings {
+		s.bodies, s.at = append(s.bodies, r.Stream+" "+string(r.Body)), append(s.at, time.Now())
+	}
 	return uint64(len(s.bodies)), nil
 }
 
@@ -42,16 +49,16 @@ func (s *shelf) refuse(err error) {
 	s.err = err
 }
 
-type probe struct {
+type fake struct {
 	name string
 	read func(ctx context.Context) (map[string]any, error)
 }
 
-func (p probe) Name() string                                     { return p.name }
-func (p probe) Read(ctx context.Context) (map[string]any, error) { return p.read(ctx) }
+func (f fake) Name() string                                     { return f.name }
+func (f fake) Read(ctx context.Context) (map[string]any, error) { return f.read(ctx) }
 
 func always(name string, values map[string]any, err error) Source {
-	return probe{name, func(context.Context) (map[string]any, error) { return values, err }}
+	return fake{name, func(context.Context) (map[string]any, error) { return values, err }}
 }
 
 var warm = always("thermal", map[string]any{"cpu": 42.5}, nil)
@@ -72,41 +79,41 @@ func sampling(t *testing.T, s *Sampler, during func()) (log string, err error) {
 
 func TestFirstSampleIsTakenAtOnceAndThenAtEachInterval(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		spool, start := &shelf{}, time.Now()
-		s := &Sampler{Spool: spool, Sources: []Source{warm}, Every: 10 * time.Second}
+		shelf, start := &shelf{}, time.Now()
+		s := &Sampler{Spool: shelf, Sources: []Source{warm}, Every: 10 * time.Second}
 		_, err := sampling(t, s, func() { time.Sleep(25 * time.Second) })
 		if !errors.Is(err, context.Canceled) {
 			t.Errorf("Run = %v", err)
 		}
-		for i, at := range spool.at {
+		for i, at := range shelf.at {
 			if want := start.Add(time.Duration(i) * 10 * time.Second); !at.Equal(want) {
 				t.Errorf("sample %d at %v, want %v", i, at.Sub(start), want.Sub(start))
 			}
 		}
-		if got := s.Samples(); len(spool.at) != 3 || got.Taken != 3 || got.Refused != 0 {
-			t.Errorf("%d samples, counted %+v", len(spool.at), got)
+		if got := s.Samples(); len(shelf.at) != 3 || got.Taken != 3 || got.Refused != 0 {
+			t.Errorf("%d samples, counted %+v", len(shelf.at), got)
 		}
 	})
 }
 
 func TestSampleIsOneObjectWithTimeAndEachSource(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		spool := &shelf{}
-		s := &Sampler{Spool: spool, Sources: []Source{
+		shelf := &shelf{}
+		s := &Sampler{Spool: shelf, Sources: []Source{
 			warm,
 			always("hwmon", nil, fmt.Errorf("read: %w", ErrNoData)),
 			always("disk", map[string]any{"free_bytes": 12}, errors.New("sdb is broken")),
 			always("odd", map[string]any{"x": math.NaN()}, nil),
 		}}
 		log, _ := sampling(t, s, synctest.Wait)
-		stream, body, _ := strings.Cut(spool.bodies[0], " ")
+		stream, body, _ := strings.Cut(shelf.bodies[0], " ")
 		var got map[string]any
 		if err := json.Unmarshal([]byte(body), &got); err != nil || stream != "machine" {
 			t.Fatalf("stream %s, body %s: %v", stream, body, err)
 		}
 		at, err := time.Parse(time.RFC3339Nano, got["time"].(string))
-		if err != nil || !at.Equal(spool.at[0]) || at.Location() != time.UTC {
-			t.Errorf("time %v (%v), want %v", at, err, spool.at[0])
+		if err != nil || !at.Equal(shelf.at[0]) || at.Location() != time.UTC {
+			t.Errorf("time %v (%v), want %v", at, err, shelf.at[0])
 		}
 		if fmt.Sprint(got["thermal"], got["disk"]) != "map[cpu:42.5] map[free_bytes:12]" || len(got) != 3 {
 			t.Errorf("body %s", body)
@@ -119,16 +126,16 @@ func TestSampleIsOneObjectWithTimeAndEachSource(t *testing.T) {
 
 func TestFullDiskIsToldOnceAndCountedAndTheLoopGoesOn(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		spool := &shelf{}
-		spool.refuse(fault.AskOperator(syscall.ENOSPC, "free some space"))
-		s := &Sampler{Spool: spool, Sources: []Source{warm}, Every: time.Second}
+		shelf := &shelf{}
+		shelf.refuse(fault.AskOperator(syscall.ENOSPC, "free some space"))
+		s := &Sampler{Spool: shelf, Sources: []Source{warm}, Every: time.Second}
 		log, _ := sampling(t, s, func() {
 			time.Sleep(4500 * time.Millisecond)
-			spool.refuse(nil)
+			shelf.refuse(nil)
 			time.Sleep(3 * time.Second)
 		})
-		if got := s.Samples(); got.Refused != 5 || got.Taken != 3 || len(spool.bodies) != 3 {
-			t.Errorf("counted %+v, stored %d", got, len(spool.bodies))
+		if got := s.Samples(); got.Refused != 5 || got.Taken != 3 || len(shelf.bodies) != 3 {
+			t.Errorf("counted %+v, stored %d", got, len(shelf.bodies))
 		}
 		if strings.Count(log, "level=ERROR") != 1 || !strings.Contains(log, "free some space") || strings.Count(log, "takes samples again") != 1 {
 			t.Errorf("not one line for each change:\n%s", log)
@@ -138,9 +145,9 @@ func TestFullDiskIsToldOnceAndCountedAndTheLoopGoesOn(t *testing.T) {
 
 func TestSpoolPastHelpEndsTheSampler(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		spool := &shelf{}
-		spool.refuse(fault.As(fault.Fatal, errors.New("sync: input/output error")))
-		s := &Sampler{Spool: spool, Sources: []Source{warm}, Log: slog.New(slog.DiscardHandler)}
+		shelf := &shelf{}
+		shelf.refuse(fault.As(fault.Fatal, errors.New("sync: input/output error")))
+		s := &Sampler{Spool: shelf, Sources: []Source{warm}, Log: slog.New(slog.DiscardHandler)}
 		if err := s.Run(t.Context()); fault.Of(err) != fault.Fatal {
 			t.Errorf("Run = %v", err)
 		}
@@ -149,26 +156,26 @@ func TestSpoolPastHelpEndsTheSampler(t *testing.T) {
 
 func TestHangingSourceIsCutOffAndHidesNoOther(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		spool := &shelf{}
-		hang := probe{"hwmon", func(ctx context.Context) (map[string]any, error) {
+		shelf := &shelf{}
+		hang := fake{"hwmon", func(ctx context.Context) (map[string]any, error) {
 			<-ctx.Done()
 			return nil, ctx.Err()
 		}}
-		s := &Sampler{Spool: spool, Sources: []Source{hang, warm}, Timeout: 2 * time.Second}
+		s := &Sampler{Spool: shelf, Sources: []Source{hang, warm}, Timeout: 2 * time.Second}
 		log, _ := sampling(t, s, func() { time.Sleep(3 * time.Second) })
-		if len(spool.bodies) != 1 || !strings.Contains(spool.bodies[0], "thermal") || !strings.Contains(log, "deadline") {
-			t.Errorf("stored %v, logged\n%s", spool.bodies, log)
+		if len(shelf.bodies) != 1 || !strings.Contains(shelf.bodies[0], "thermal") || !strings.Contains(log, "deadline") {
+			t.Errorf("stored %v, logged\n%s", shelf.bodies, log)
 		}
 	})
 }
 
 func TestMachineWithNothingToSayTakesNoSamples(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		spool := &shelf{}
-		s := &Sampler{Spool: spool, Sources: []Source{always("hwmon", nil, ErrNoData)}}
+		shelf := &shelf{}
+		s := &Sampler{Spool: shelf, Sources: []Source{always("hwmon", nil, ErrNoData)}}
 		log, _ := sampling(t, s, func() { time.Sleep(2 * time.Minute) })
-		if len(spool.bodies) != 0 || s.Samples().Taken != 0 || log != "" {
-			t.Errorf("stored %v, logged %s", spool.bodies, log)
+		if len(shelf.bodies) != 0 || s.Samples().Taken != 0 || log != "" {
+			t.Errorf("stored %v, logged %s", shelf.bodies, log)
 		}
 	})
 }
@@ -176,7 +183,7 @@ func TestMachineWithNothingToSayTakesNoSamples(t *testing.T) {
 func TestSourceThatComesAndGoesIsToldOnceEachTime(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		n := 0
-		flaky := probe{"thermal", func(context.Context) (map[string]any, error) {
+		flaky := fake{"thermal", func(context.Context) (map[string]any, error) {
 			n++
 			if n >= 3 && n <= 5 {
 				return nil, errors.New("input/output error")

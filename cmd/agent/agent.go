@@ -6,15 +6,14 @@ import (
 	"io"
 	"log/slog"
 	"os"
-	"path/filepath"
 	"time"
 
 	"github.com/devid-agent/devid-agent/fault"
 	"github.com/devid-agent/devid-agent/identity"
+	"github.com/devid-agent/devid-agent/internal/dial"
 	"github.com/devid-agent/devid-agent/keys"
 	"github.com/devid-agent/devid-agent/renew"
 	"github.com/devid-agent/devid-agent/telemetry"
-	"github.com/devid-agent/devid-agent/telemetry/sensors"
 	"github.com/devid-agent/devid-agent/telemetry/spool"
 	"golang.org/x/sync/errgroup"
 )
@@ -28,13 +27,20 @@ type agent struct {
 	lock   *os.File
 
 	keys    keys.Store
-	spool   *spool.Spool
-	sampler *telemetry.Sampler // nil where sensors are off
-	ingest  runner             // takes readings from other programs; nil where the socket is off
+	spool   *spool.Spool // of the streams that have no section of their own
+	streams []*stream    // with their spools; that one is the first
+	intake  *telemetry.Lanes
+	sampler *telemetry.Sampler   // nil where sensors are off
+	intakes map[string]runner    // take readings from other programs, and from files
+	taken   func() *ingestStatus // counts what those programs have sent; nil where nobody can
 	board   *board
 	servers map[string]certifier // that issue certificates, once they are needed
 
 	renewals chan struct{} // a person asks for a renewal now
+	opened   chan struct{} // closed when there is a device
+	device   *device
+	cloud    *cloud // what the cloud may ask; nil where that is nothing
+	level    *slog.LevelVar
 }
 
 // runner is a part that lives until ctx ends.
@@ -45,49 +51,79 @@ type runner interface {
 // newAgent takes the state directory for this process, opens the spool and puts the parts together. It starts nothing.
 func newAgent(c *Config, w world, log *slog.Logger) (*agent, error) {
 	c.settle()
-	lock, err := lockState(c.Device.State)
+	if w.dial == nil {
+		w.dial = dial.Dialer()
+	}
+	if w.renewals == nil {
+		w.renewals = make(chan struct{}, 1)
+	}
+	if w.level == nil {
+		w.level = new(slog.LevelVar)
+	}
+	lock, err := w.lock, error(nil)
+	if lock == nil {
+		lock, err = lockState(c.Device.State)
+	}
 	if err != nil {
 		return nil, err
 	}
-	a := &agent{config: c, world: w, log: log, lock: lock, renewals: make(chan struct{}, 1), servers: map[string]certifier{}}
+	a := &agent{config: c, world: w, log: log, lock: lock, renewals: w.renewals, level: w.level, opened: make(chan struct{}), servers: map[string]certifier{}}
 	if err := a.open(); err != nil {
-		a.close()
+		if a.put(); w.lock == nil {
+			a.cloud.failed()
+			a.leave()
+		}
 		return nil, err
 	}
 	return a, nil
 }
 
 func (a *agent) open() (err error) {
+	if err := a.openCloud(); err != nil {
+		return err
+	}
 	c := a.config
 	if a.keys, err = openKeys(c, a.world, a.part("keys")); err != nil {
 		return err
 	}
-	limits := spool.Limits{MaxBytes: c.Telemetry.Spool.MaxBytes, SegmentBytes: c.Telemetry.Spool.SegmentBytes}
-	if a.spool, err = spool.Open(filepath.Join(c.Device.State, "spool"), limits, a.world.step); err != nil {
+	if err = a.openStreams(); err != nil {
 		return err
 	}
 	if c.Telemetry.Sensors.Enabled {
-		a.sampler = &telemetry.Sampler{
-			Spool: a.spool, Sources: sensors.Pick(c.Telemetry.Sensors.Sources...),
-			Every: c.Telemetry.Sensors.Interval, Log: a.part("sampler"),
+		if a.sampler, err = a.newSampler(); err != nil {
+			return err
 		}
 	}
-	if c.Telemetry.Ingest.Socket != "" {
-		a.ingest = a.newIngest()
+	a.intakes = a.newIngest()
+	if err := a.addTails(); err != nil {
+		return err
 	}
 	a.board = newBoard(a)
+	a.cloud.serve(a)
 	return nil
 }
 
-// close lets go of the state directory. Nothing done here is needed for correctness.
+// close ends what this process stands on. Nothing done here is needed for correctness.
 func (a *agent) close() {
-	if a.spool != nil {
-		_ = a.spool.Close()
+	a.put()
+	a.leave()
+}
+
+// leave lets go of what outlives one agent: the cloud, and the state directory.
+func (a *agent) leave() {
+	a.cloud.end()
+	_ = a.lock.Close()
+}
+
+// put closes what this agent has opened for itself.
+func (a *agent) put() {
+	for _, s := range a.streams {
+		_ = s.spool.Close()
 	}
+	a.streams = nil
 	if helper, ok := a.keys.(io.Closer); ok {
 		_ = helper.Close()
 	}
-	_ = a.lock.Close()
 }
 
 func (a *agent) part(name string) *slog.Logger { return a.log.With("part", name) }
@@ -98,33 +134,36 @@ func (a *agent) run(ctx context.Context) error {
 	if a.sampler != nil {
 		group.Go(func() error { return a.sampler.Run(ctx) })
 	}
-	if a.ingest != nil {
-		group.Go(func() error { return a.keepIngest(ctx) })
+	for name, r := range a.intakes {
+		group.Go(func() error { return a.keep(ctx, name, r) })
 	}
-	group.Go(func() error { return a.device(ctx) })
+	group.Go(func() error { return a.runDevice(ctx) })
 	group.Go(func() error { return a.board.run(ctx) })
+	if a.cloud != nil {
+		group.Go(func() error { return a.cloud.run(ctx, a) })
+	}
 	return group.Wait()
 }
 
-// keepIngest opens the socket again when it could not be had: its directory may come later.
-func (a *agent) keepIngest(ctx context.Context) error {
+// keep runs r again when it could not: the directory of a socket may come later.
+func (a *agent) keep(ctx context.Context, name string, r runner) error {
 	backoff := fault.Backoff{Slow: time.Minute}
 	for {
-		err := a.ingest.Run(ctx)
+		err := r.Run(ctx)
 		wait, again := backoff.Next(err)
 		if ctx.Err() != nil || !again {
 			return err
 		}
-		a.board.trouble("ingest", err)
-		a.part("ingest").Error("no readings from other programs", "err", err, "hint", fault.Hint(err), "wait", wait.Round(time.Second))
+		a.board.trouble(name, err)
+		a.part(name).Error("no readings from there", "err", err, "hint", fault.Hint(err), "wait", wait.Round(time.Second))
 		if !sleep(ctx, wait) {
 			return ctx.Err()
 		}
 	}
 }
 
-// device opens the identity as soon as the hardware lets it, then pumps and renews.
-func (a *agent) device(ctx context.Context) error {
+// runDevice opens the identity as soon as the hardware lets it, then pumps and renews.
+func (a *agent) runDevice(ctx context.Context) error {
 	d, err := a.openDevice(ctx)
 	if err != nil {
 		return err
@@ -134,7 +173,10 @@ func (a *agent) device(ctx context.Context) error {
 
 // live runs the device until ctx ends or a part of it cannot go on.
 func (a *agent) live(ctx context.Context, d *device) error {
+	d.pump.Spread = a.spread()
 	a.board.show(d)
+	a.device = d
+	close(a.opened)
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error { return d.pump.Run(ctx) })
 	group.Go(func() error { return d.renewer.Run(ctx) })

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"log/slog"
 	"os"
@@ -15,7 +16,6 @@ import (
 	"github.com/devid-agent/devid-agent/internal/commands"
 	"github.com/devid-agent/devid-agent/internal/durable"
 	"github.com/devid-agent/devid-agent/telemetry"
-	"github.com/devid-agent/devid-agent/telemetry/spool"
 )
 
 // board shows the agent's state: to people through the status file, to systemd through sd_notify. It asks the
@@ -25,11 +25,13 @@ type board struct {
 	device   string
 	started  time.Time
 	notifier notifier
-	spool    *spool.Spool
+	streams  []*stream
 	sampler  *telemetry.Sampler
+	taken    func() *ingestStatus // nil: nobody can send
 	log      *slog.Logger
 
-	news chan struct{} // the status has changed in a way that somebody waits for
+	news    chan struct{} // the status has changed in a way that somebody waits for
+	changed func()        // is called after a change of state; nil: nobody wants to know
 
 	mu       sync.Mutex
 	shown    *deviceView
@@ -42,7 +44,7 @@ type deviceView struct{ *device }
 func newBoard(a *agent) *board {
 	return &board{
 		file: a.config.Status.File, device: a.config.Device.ID, started: time.Now(), notifier: newNotifier(os.Getenv),
-		spool: a.spool, sampler: a.sampler, log: a.part("board"), troubles: map[string]commands.Trouble{},
+		streams: a.streams, sampler: a.sampler, taken: a.taken, log: a.part("board"), troubles: map[string]commands.Trouble{},
 		news: make(chan struct{}, 1),
 	}
 }
@@ -73,7 +75,7 @@ func (b *board) trouble(part string, err error) {
 const boardEvery = 20 * time.Second
 
 func (b *board) run(ctx context.Context) error {
-	defer b.notifier.tell("STOPPING=1")
+	defer b.stopping(ctx)
 	b.notifier.tell("READY=1")
 	every := boardEvery
 	if b.notifier.watchdog > 0 {
@@ -81,7 +83,7 @@ func (b *board) run(ctx context.Context) error {
 	}
 	for complained := false; ; {
 		pump, renewer := b.changes()
-		s := b.status(time.Now())
+		s := b.now()
 		if err := b.write(s); err != nil && !complained {
 			b.log.Warn("no status file", "err", err, "hint", fault.Hint(err))
 			complained = true
@@ -89,14 +91,34 @@ func (b *board) run(ctx context.Context) error {
 		b.notifier.tell(append([]string{"STATUS=" + s.line()}, b.alive(time.Now())...)...)
 		select {
 		case <-ctx.Done():
+			_ = b.write(b.now()) // the numbers as they were at the end
 			return ctx.Err()
 		case <-b.news:
+			b.tell()
 		case <-pump:
+			b.tell()
 		case <-renewer:
+			b.tell()
 		case <-time.After(every):
 		}
 	}
 }
+
+// stopping tells that the process ends: systemd would kill one that goes on after saying so.
+func (b *board) stopping(ctx context.Context) {
+	if _, again := errors.AsType[*reconfigured](context.Cause(ctx)); !again {
+		b.notifier.tell("STOPPING=1")
+	}
+}
+
+func (b *board) tell() {
+	if b.changed != nil {
+		b.changed()
+	}
+}
+
+// now is everything, at this moment.
+func (b *board) now() *status { return b.status(time.Now()) }
 
 // changes are those of the device, once there is one.
 func (b *board) changes() (pump, renewer <-chan struct{}) {
@@ -161,7 +183,13 @@ func (b *board) status(now time.Time) *status {
 	defer b.mu.Unlock()
 	s := &status{
 		Version: version(), PID: os.Getpid(), Started: b.started, Written: now, Device: b.device,
-		Spool: viewSpool(b.spool.Stats()), Troubles: map[string]commands.Trouble{},
+		Spool: viewSpool(b.streams[0].spool.Stats()), Streams: map[string]spoolStatus{}, Troubles: map[string]commands.Trouble{},
+	}
+	for _, stream := range b.streams[1:] {
+		s.Streams[stream.name] = viewSpool(stream.spool.Stats())
+	}
+	if b.taken != nil {
+		s.Ingest = b.taken()
 	}
 	if b.sampler != nil {
 		stats := b.sampler.Samples()
@@ -180,7 +208,8 @@ func (d *deviceView) fill(s *status) {
 	s.Identity, s.Pending = viewIdentity(d.identities.Current()), viewIdentity(d.identities.Pending())
 	pump, renewer := d.pump.Report(), d.renewer.Report()
 	s.Hub = &hubStatus{State: pump.State, Since: pump.Since, NextTry: when(pump.NextTry), Switches: pump.Switches,
-		LastGapMS: float64(pump.Last.Gap.Microseconds()) / 1000, LastAgain: pump.Last.Again}
+		LastGapMS: float64(pump.Last.Gap.Microseconds()) / 1000, LastAgain: pump.Last.Again,
+		Window: pump.Window, Aside: pump.Aside, Kicks: pump.Kicks}
 	if pump.LastError != nil && pump.State != "online" {
 		s.Troubles["hub"] = commands.Describe(pump.LastError)
 	}

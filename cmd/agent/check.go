@@ -50,13 +50,7 @@ func checkCommand(ctx context.Context, o *commands.Options, out io.Writer) error
 	if err != nil {
 		return err
 	}
-	f := &findings{OK: true}
-	f.add("configuration", o.Config, nil)
-	f.state(c)
-	current := f.identity(c)
-	f.hardware(ctx, c, current)
-	f.credentials(c)
-	f.cloud(ctx, c, current)
+	f := c.look(ctx, o.Config)
 	if o.JSON {
 		err = commands.PrintJSON(out, f)
 	} else {
@@ -66,6 +60,18 @@ func checkCommand(ctx context.Context, o *commands.Options, out io.Writer) error
 		return errors.Join(err, errors.New("check: not all is well"))
 	}
 	return err
+}
+
+// look asks everything that the configuration from file stands on.
+func (c *Config) look(ctx context.Context, file string) *findings {
+	f := &findings{OK: true}
+	f.add("configuration", file, nil)
+	f.state(c)
+	current := f.identity(c)
+	f.hardware(ctx, c, current)
+	f.credentials(c)
+	f.cloud(ctx, c, current)
+	return f
 }
 
 func (f *findings) state(c *Config) {

@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"crypto/tls"
 	"crypto/x509"
@@ -80,14 +81,16 @@ func (e endpoint) address() string {
 
 // server does a TLS handshake without a client certificate: it is about the network and about trust.
 func (f *findings) server(ctx context.Context, c *Config, e endpoint) {
-	ctx, cancel := context.WithTimeout(ctx, checkTimeout)
-	defer cancel()
 	roots, err := azureRoots(c, e.roots)
 	if err != nil {
 		f.add(e.name, "", err)
 		return
 	}
 	state, err := handshake(ctx, c, e, roots)
+	if err != nil && e.transport == transportAuto {
+		e = e.otherWay(c)
+		state, err = handshake(ctx, c, e, roots)
+	}
 	if err != nil {
 		_, port, _ := net.SplitHostPort(e.address())
 		f.add(e.name, "", fault.AskOperator(fmt.Errorf("%s at %s: %w", e.host, e.address(), err), "see to network, DNS, firewall (port "+port+"), clock and roots"))
@@ -100,7 +103,19 @@ func (f *findings) server(ctx context.Context, c *Config, e endpoint) {
 	f.microsoft(e, roots)
 }
 
+// otherWay is the one that transport auto takes where port 8883 is blocked, as mqtt.Ways has it.
+func (e endpoint) otherWay(c *Config) endpoint {
+	e.transport = transportWebSocket
+	if host, _, err := net.SplitHostPort(e.connect); err == nil {
+		e.connect = net.JoinHostPort(host, "443")
+	}
+	e.connect = cmp.Or(c.Hub.ConnectWebSocket, e.connect)
+	return e
+}
+
 func handshake(ctx context.Context, c *Config, e endpoint, roots *x509.CertPool) (tls.ConnectionState, error) {
+	ctx, cancel := context.WithTimeout(ctx, checkTimeout)
+	defer cancel()
 	dial := proxied(c, nil)
 	if dial == nil {
 		dial = (&net.Dialer{}).DialContext

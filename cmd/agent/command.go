@@ -15,6 +15,7 @@ func commandLine() commands.Program {
 		{Name: "renew", About: "get a fresh certificate now, also while the agent runs", Run: renewCommand},
 		{Name: "status", About: "what the running agent is doing", Run: quick(statusCommand)},
 		{Name: "check", About: "look at everything the agent needs, and say what to do about it", Run: checkCommand},
+		supportCommandLine(),
 		{Name: "config check", About: "read the configuration and list all mistakes", Run: quick(configCheckCommand)},
 	}
 	all = append(append(append(all, handCommands()...), keyCommands()...), attestCommands()...)

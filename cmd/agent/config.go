@@ -1,7 +1,6 @@
 package main
 
 import (
-	"io/fs"
 	"log/slog"
 	"time"
 )
@@ -10,7 +9,8 @@ import (
 // default that stands beside it; where that is "the room's", the field stays zero and the room's constructor fills
 // it in. Relative paths are relative to the directory of the file. Nothing but main knows this type.
 //
-// The yaml tag is the key, "required" (without it the agent cannot start), "size" (bytes, as 64MiB) or "path"; oneof
+// The yaml tag is the key, "required" (without it the agent cannot start), "size" (bytes, as 64MiB), "path", "repeats" (a list may
+// have the same twice) or "inline" (its keys are those of the section); oneof
 // lists all legal values, min and max bound a number, like is an example of a good value.
 type Config struct {
 	Device struct {
@@ -96,8 +96,8 @@ type Config struct {
 	Hub struct {
 		// Host is a fixed hub, instead of the one that DPS names. Default "": DPS names it.
 		Host string `yaml:"host" like:"my-hub.azure-devices.net"`
-		// Transport is mqtt (port 8883, the default) or websocket (port 443).
-		Transport string `yaml:"transport" oneof:"mqtt websocket"`
+		// Transport is mqtt (port 8883, the default), websocket (port 443), or auto: 8883, and 443 where that is blocked.
+		Transport string `yaml:"transport" oneof:"mqtt websocket auto"`
 		// SymmetricKey is a file with the device's key at the hub, in base64: the device then shows tokens and has no
 		// certificate. The weaker choice: that key can be copied.
 		SymmetricKey string `yaml:"symmetric_key,path" like:"credential:device-key"`
@@ -105,6 +105,8 @@ type Config struct {
 		TokenLife time.Duration `yaml:"token_life" min:"10m" max:"24h" like:"1h"`
 		// Connect is what to dial instead of the hub's name, port 8883; the name in the certificate stays the hub's.
 		Connect string `yaml:"connect" like:"192.0.2.8:8883"`
+		// ConnectWebSocket is what transport auto dials for the WebSocket. Default: Connect or the hub's name, with port 443.
+		ConnectWebSocket string `yaml:"connect_websocket" like:"192.0.2.8:443"`
 		// Roots is a PEM file with the roots to trust. Default: the system's.
 		Roots string `yaml:"roots,path" like:"/etc/devid-agent/roots.pem"`
 		// APIVersion on the wire. Default: the room's, 2025-08-01-preview.
@@ -115,6 +117,11 @@ type Config struct {
 		KeepAlive time.Duration `yaml:"keep_alive" min:"5s" max:"1177s" like:"4m"`
 		// Stall ends a session that acknowledges nothing for so long. Default: the room's, 30s.
 		Stall time.Duration `yaml:"stall" min:"1s" max:"10m" like:"30s"`
+		// Rate is how many messages a second go to the hub at most. Default 0: as many as it takes.
+		Rate float64 `yaml:"rate" min:"0" max:"100000" like:"10"`
+		// Spread is in what time the first connection comes after the machine has booted, at a random moment. Default 0: at
+		// once, which is right for one device, and wrong for a thousand on one power line.
+		Spread time.Duration `yaml:"spread" min:"0" max:"1h" like:"1m"`
 	} `yaml:"hub"`
 
 	Telemetry struct {
@@ -123,21 +130,30 @@ type Config struct {
 			Enabled bool `yaml:"enabled"`
 			// Interval between two samples. Default: the room's, 1m.
 			Interval time.Duration `yaml:"interval" min:"100ms" max:"24h" like:"1m"`
-			// Sources to read. Default nil: all of them.
-			Sources []string `yaml:"sources" oneof:"thermal hwmon load memory disk network uptime"`
+			// Sources to read. Default nil: all that tell of the machine itself, so neither iio nor w1.
+			Sources []string `yaml:"sources" oneof:"thermal hwmon load memory disk network uptime pressure clock kernel iio w1"`
+			// Each samples, sums up and reports one source in a way of its own.
+			Each []probeConfig `yaml:"each"`
 		} `yaml:"sensors"`
-		Ingest struct {
-			// Socket takes readings from other programs. Default /run/devid-agent/ingest.sock; "" is off.
-			Socket string `yaml:"socket,path" like:"/run/devid-agent/ingest.sock"`
-			// Mode of the socket. Default: the room's, 0660.
-			Mode fs.FileMode `yaml:"mode" like:"\"0660\""`
-		} `yaml:"ingest"`
+		// Tail follows files, of which each line is a reading.
+		Tail []tailConfig `yaml:"tail"`
+		// Ingest takes readings from other programs.
+		Ingest ingestConfig `yaml:"ingest"`
+		// Spool keeps the streams that have no section of their own.
 		Spool struct {
-			// MaxBytes on disk, all streams together. Default: the room's, 64MiB.
-			MaxBytes int64 `yaml:"max_bytes,size" min:"1MiB" max:"1TiB" like:"64MiB"`
+			keepConfig `yaml:",inline"`
 			// SegmentBytes of one file. Default: the room's, 1MiB.
 			SegmentBytes int64 `yaml:"segment_bytes,size" min:"64KiB" max:"1GiB" like:"1MiB"`
+			// DailyBytes is what may be written to the flash in a day, all streams together: those with Within are then kept in
+			// memory for longer. What was promised to be on the disk is written in any case. Default 0: no limit.
+			DailyBytes int64 `yaml:"daily_bytes,size" min:"0" max:"1TiB" like:"100MB"`
+			// Reserve is kept free on the file system, for keys and certificates. Default: the room's, 1MiB.
+			Reserve int64 `yaml:"reserve,size" min:"0" max:"1GiB" like:"1MiB"`
 		} `yaml:"spool"`
+		// Batch is how readings of those streams go together in one message.
+		Batch batchConfig `yaml:"batch"`
+		// Streams that are treated in a way of their own, by name.
+		Streams map[string]streamConfig `yaml:"streams" like:"alarms: {priority: high}"`
 	} `yaml:"telemetry"`
 
 	Renewal struct {
@@ -149,8 +165,27 @@ type Config struct {
 		Check time.Duration `yaml:"check" min:"1s" max:"24h" like:"1h"`
 	} `yaml:"renewal"`
 
-	// Remote is reserved: what the cloud may ask.
-	Remote struct{} `yaml:"remote"`
+	// Remote is what the cloud may ask. Default: nothing.
+	Remote struct {
+		// Change is what the desired properties of the twin may set: paths of this file, with all that is below.
+		Change []string `yaml:"change" like:"telemetry.sensors"`
+		// Methods that may be called: ping, status, check, renew, log-level, reboot, and those of programs on the device, all
+		// of which "*" is.
+		Methods []string `yaml:"methods" like:"status"`
+		// Messages from the cloud are held for programs on the device.
+		Messages bool `yaml:"messages"`
+		// Key of the twin that the agent's properties are under. Default: the room's, devid-agent.
+		Key string `yaml:"key" like:"devid-agent"`
+		// Report is how often the reported properties are looked at, beside each change of identity. Default: the room's, 15m.
+		Report time.Duration `yaml:"report" min:"10s" max:"24h" like:"15m"`
+		// Upload of files goes to the hub's port 443, and to the storage that it names.
+		Upload struct {
+			// Connect is what to dial instead of the hub.
+			Connect string `yaml:"connect" like:"192.0.2.8:443"`
+			// Storage is what to dial instead of the storage.
+			Storage string `yaml:"storage" like:"192.0.2.9:443"`
+		} `yaml:"upload"`
+	} `yaml:"remote"`
 
 	Status struct {
 		// File is what the status command reads. Default /run/devid-agent/status.json.

@@ -3,7 +3,6 @@ package main
 import (
 	"fmt"
 	"net"
-	"regexp"
 	"strconv"
 	"strings"
 )
@@ -17,14 +16,6 @@ const (
 
 // maxSocketPath is what fits into sockaddr_un with its closing zero (unix(7)).
 const maxSocketPath = 107
-
-var (
-	// DPS allows 128 characters, a common name 64 (Microsoft Learn, "DPS terminology", registration ID; RFC 5280 A.1).
-	deviceID   = regexp.MustCompile(`^[A-Za-z0-9\-._:]{0,63}[A-Za-z0-9\-]$`)
-	hostName   = regexp.MustCompile(`^([A-Za-z0-9]([A-Za-z0-9-]*[A-Za-z0-9])?\.)*[A-Za-z0-9]([A-Za-z0-9-]*[A-Za-z0-9])?$`)
-	apiVersion = regexp.MustCompile(`^\d{4}-\d{2}-\d{2}(-preview)?$`)
-	idScope    = regexp.MustCompile(`^[A-Za-z0-9]+$`)
-)
 
 // check notes the values that are understood and yet cannot be, alone or with one another.
 func (d *decoder) check(c *Config) {
@@ -68,14 +59,17 @@ func (d *decoder) setsAny(section string) bool {
 
 // line is where the file sets a field, in words.
 func (d *decoder) line(field string) string {
+	if d.marks[field].line == 0 {
+		return field // it comes from elsewhere
+	}
 	return fmt.Sprintf("%s on line %d", field, d.marks[field].line)
 }
 
 func (d *decoder) checkDevice(c *Config) {
-	d.wrong("device.id", !deviceID.MatchString(c.Device.ID), quote(c.Device.ID)+" is no registration ID",
+	d.wrong("device.id", !isDeviceID(c.Device.ID), quote(c.Device.ID)+" is no registration ID",
 		"use 1 to 64 letters, digits and - . _ : and end with a letter, a digit or -")
 	d.wrong("device.state", c.Device.State == "", "empty", "write a directory, as /var/lib/devid-agent")
-	d.wrong("device.module", c.Device.Module != "" && !deviceID.MatchString(c.Device.Module), quote(c.Device.Module)+" is no module ID",
+	d.wrong("device.module", c.Device.Module != "" && !isDeviceID(c.Device.Module), quote(c.Device.Module)+" is no module ID",
 		"use 1 to 64 letters, digits and - . _ :")
 	d.wrong("device.module", len(c.name()) > 64, "with device.id it is longer than the 64 characters of a common name", "choose a shorter one")
 }
@@ -86,7 +80,9 @@ func (d *decoder) checkNames(c *Config) {
 	d.checkHost("hub.host", c.Hub.Host)
 	d.checkAddress("provisioning.dps.connect", dps.Connect)
 	d.checkAddress("hub.connect", c.Hub.Connect)
-	d.wrong("provisioning.dps.id_scope", dps.IDScope != "" && !idScope.MatchString(dps.IDScope),
+	d.checkAddress("hub.connect_websocket", c.Hub.ConnectWebSocket)
+	d.wrong("hub.connect_websocket", c.Hub.Transport != transportAuto, "is for transport: auto", "set transport: auto, or use hub.connect")
+	d.wrong("provisioning.dps.id_scope", dps.IDScope != "" && !isIDScope(dps.IDScope),
 		quote(dps.IDScope)+" is no ID scope", "copy it from the overview of the DPS instance, as 0ne00ABCDEF")
 }
 
@@ -99,7 +95,7 @@ func (d *decoder) checkHost(field, host string) {
 	name, port, err := net.SplitHostPort(host)
 	section := field[:strings.LastIndexByte(field, '.')]
 	d.wrong(field, err == nil, "names a port, "+quote(port), "write "+name+" here, and HOST:PORT into "+section+".connect")
-	d.wrong(field, host != "" && (len(host) > 253 || !hostName.MatchString(host)), quote(host)+" is no host name",
+	d.wrong(field, host != "" && (len(host) > 253 || !isHostName(host)), quote(host)+" is no host name",
 		"write the full name, as my-hub.azure-devices.net")
 }
 
@@ -127,7 +123,7 @@ func (d *decoder) nearestMark(field string) mark {
 func (d *decoder) checkVersions(c *Config) {
 	const dps, hub, csr = "provisioning.dps.api_version", "hub.api_version", "provisioning.dps.csr"
 	for field, version := range map[string]string{dps: c.Provisioning.DPS.APIVersion, hub: c.Hub.APIVersion} {
-		d.wrong(field, version != "" && !apiVersion.MatchString(version), quote(version)+" is no API version",
+		d.wrong(field, version != "" && !isAPIVersion(version), quote(version)+" is no API version",
 			"write a date, as "+hubWithCSR+", or remove the line")
 	}
 	d.wrong(dps, c.Provisioning.Issuer == issuerDPS && !d.bad[csr] && c.Provisioning.DPS.APIVersion != dpsFirstCSR && tooOld(c.Provisioning.DPS.APIVersion, dpsWithCSR),
@@ -148,13 +144,10 @@ func (d *decoder) because(field, words string) string {
 func tooOld(version, first string) bool { return len(version) >= 10 && version[:10] < first[:10] }
 
 func (d *decoder) checkTelemetry(c *Config) {
-	const socket, most, segment = "telemetry.ingest.socket", "telemetry.spool.max_bytes", "telemetry.spool.segment_bytes"
-	d.wrong(socket, len(c.Telemetry.Ingest.Socket) > maxSocketPath,
-		fmt.Sprintf("%d characters, and a Unix socket has room for %d", len(c.Telemetry.Ingest.Socket), maxSocketPath), "choose a shorter path")
-	d.wrong("telemetry.ingest.mode", c.Telemetry.Ingest.Mode&0o600 != 0o600, "shuts out the agent itself", `write "0600", "0660" or "0666"`)
+	const most, segment = "telemetry.spool.max_bytes", "telemetry.spool.segment_bytes"
 	d.wrong(segment, d.sets(most) && c.Telemetry.Spool.SegmentBytes > c.Telemetry.Spool.MaxBytes/2,
 		"a segment larger than half of "+d.line(most)+": the oldest segment is dropped whole", "make it smaller: a sixteenth of max_bytes is good")
-	sources := c.Telemetry.Sensors.Sources
-	d.wrong("telemetry.sensors.sources", !c.Telemetry.Sensors.Enabled && len(sources) > 0 && d.sets("telemetry.sensors.enabled"),
-		"contradicts "+d.line("telemetry.sensors.enabled"), "set enabled: true, or remove sources")
+	d.checkIngest(c)
+	d.checkSensors(c)
+	d.checkStreams(c)
 }

@@ -29,13 +29,15 @@ func loadConfig(path string) (*Config, error) {
 	if p != nil {
 		return nil, complain([]problem{*p})
 	}
-	return parseConfig(path, text)
+	return parseConfig(path, text, nil)
 }
 
-func parseConfig(path string, text []byte) (*Config, error) {
+// parseConfig reads text, the content of the file at path, with changes over it.
+func parseConfig(path string, text []byte, changes map[string]any) (*Config, error) {
 	d := &decoder{file: path, marks: map[string]mark{}, bad: map[string]bool{}}
 	c := defaultConfig()
 	if root := d.document(text); root != nil {
+		lay(root, changes)
 		d.section(root, reflect.ValueOf(c).Elem(), "", mark{1, 1})
 		if !d.bad[""] {
 			d.check(c)
@@ -92,7 +94,7 @@ func (d *decoder) pairs(n *yaml.Node, v reflect.Value, path string, keys []key) 
 			d.unknown(name, path, keys)
 			continue
 		}
-		d.field(value, v.Field(keys[k].index), keys[k], field, at)
+		d.field(value, v.FieldByIndex(keys[k].index), keys[k], field, at)
 	}
 }
 
@@ -113,10 +115,10 @@ func (d *decoder) missing(v reflect.Value, path string, at mark) {
 		if _, set := d.marks[field]; set {
 			continue
 		}
-		if v.Field(k.index).Kind() == reflect.Struct {
-			d.missing(v.Field(k.index), field, at)
+		if v.FieldByIndex(k.index).Kind() == reflect.Struct {
+			d.missing(v.FieldByIndex(k.index), field, at)
 		} else if k.required {
-			d.note(at, field, "missing", k.addIt())
+			d.note(at, field, "missing", k.addIt(v.FieldByIndex(k.index).Kind()))
 		}
 	}
 }
@@ -124,9 +126,13 @@ func (d *decoder) missing(v reflect.Value, path string, at mark) {
 // resolve makes every path absolute or relative to where the agent runs, as the file's own path is.
 func (d *decoder) resolve(v reflect.Value) {
 	for _, k := range keysOf(v.Type()) {
-		f := v.Field(k.index)
+		f := v.FieldByIndex(k.index)
 		if f.Kind() == reflect.Struct {
 			d.resolve(f)
+		} else if f.Kind() == reflect.Slice && f.Type().Elem().Kind() == reflect.Struct {
+			for i := range f.Len() {
+				d.resolve(f.Index(i))
+			}
 		} else if k.path && f.String() != "" {
 			f.SetString(d.place(f.String()))
 		}
@@ -151,8 +157,9 @@ func (d *decoder) place(path string) string {
 // key is what the tags of a field of Config say.
 type key struct {
 	name                 string
-	index                int
+	index                []int // as reflect's FieldByIndex has it
 	required, size, path bool
+	repeats              bool // a list may have the same twice
 	oneof                []string
 	min, max, like       string
 }
@@ -162,11 +169,19 @@ func keysOf(t reflect.Type) []key {
 	for i := range t.NumField() {
 		tag := t.Field(i).Tag
 		words := strings.Split(tag.Get("yaml"), ",")
+		if slices.Contains(words, "inline") {
+			for _, k := range keysOf(t.Field(i).Type) {
+				k.index = append([]int{i}, k.index...)
+				keys = append(keys, k)
+			}
+			continue
+		}
 		keys = append(keys, key{
-			name: words[0], index: i,
+			name: words[0], index: []int{i},
 			required: slices.Contains(words, "required"),
 			size:     slices.Contains(words, "size"),
 			path:     slices.Contains(words, "path"),
+			repeats:  slices.Contains(words, "repeats"),
 			oneof:    strings.Fields(tag.Get("oneof")),
 			min:      tag.Get("min"), max: tag.Get("max"), like: tag.Get("like"),
 		})
@@ -174,7 +189,12 @@ func keysOf(t reflect.Type) []key {
 	return keys
 }
 
-func (k key) addIt() string { return "add it, as " + k.name + ": " + k.like }
+func (k key) addIt(kind reflect.Kind) string {
+	if kind == reflect.Slice {
+		return "add it, as " + k.name + ": [" + k.sample() + "]"
+	}
+	return "add it, as " + k.name + ": " + k.like
+}
 
 func names(keys []key) string {
 	if len(keys) == 0 {

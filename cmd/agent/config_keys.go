@@ -3,17 +3,9 @@ package main
 import (
 	"fmt"
 	"os"
-	"regexp"
 	"slices"
 	"strconv"
 	"strings"
-)
-
-var (
-	tcti        = regexp.MustCompile(`^(device:/.+|swtpm:path=.+|swtpm:(host=[^,]+,)?port=\d+)$`)
-	handle      = regexp.MustCompile(`^handle:0x81[0-9A-Fa-f]{6}$`)
-	persistent  = regexp.MustCompile(`^0x81[0-9A-Fa-f]{6}$`)
-	environment = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_]*=`)
 )
 
 // inHardware reports whether a key is named in the hardware, and not by a file.
@@ -41,9 +33,9 @@ func (d *decoder) checkTPM(c *Config) {
 	d.wrong(field, strings.HasPrefix(c.Keys.TPM, "/"), quote(c.Keys.TPM)+" lacks its kind", "write device:"+c.Keys.TPM)
 	d.wrong(field, strings.HasPrefix(c.Keys.TPM, "pkcs11:"), "a PKCS#11 token, where a TPM belongs",
 		"write it into keys.pkcs11, or a TCTI string here, as device:/dev/tpmrm0")
-	d.wrong(field, !tcti.MatchString(c.Keys.TPM), quote(c.Keys.TPM)+" is no TCTI string",
+	d.wrong(field, !isTCTI(c.Keys.TPM), quote(c.Keys.TPM)+" is no TCTI string",
 		"write device:/dev/tpmrm0, swtpm:path=SOCKET or swtpm:host=HOST,port=PORT")
-	d.wrong("keys.persistent", !persistent.MatchString(c.Keys.Persistent), quote(c.Keys.Persistent)+" is no persistent handle", `write it as "0x81008000"`)
+	d.wrong("keys.persistent", !isPersistent(c.Keys.Persistent), quote(c.Keys.Persistent)+" is no persistent handle", `write it as "0x81008000"`)
 	d.wrong("keys.algorithm", c.Keys.PKCS11 == "" && c.Keys.Algorithm == "rsa-4096", "no TPM has RSA-4096", "write ecdsa-p256, or name a token in keys.pkcs11")
 	if c.Keys.PKCS11 == "" {
 		return
@@ -64,14 +56,14 @@ func (d *decoder) checkToken(c *Config) {
 	for _, only := range []string{"keys.pin", "keys.helper", "keys.environment"} {
 		d.wrong(only, uri == "", "is about a token, and keys.pkcs11 names none", "set keys.pkcs11, or remove this line")
 	}
-	d.wrong("keys.environment", slices.ContainsFunc(c.Keys.Environment, func(v string) bool { return !environment.MatchString(v) }),
+	d.wrong("keys.environment", slices.ContainsFunc(c.Keys.Environment, func(v string) bool { return !isVariable(v) }),
 		"not all are NAME=VALUE", "write them as SOFTHSM2_CONF=/etc/softhsm/softhsm2.conf")
 }
 
 func (d *decoder) checkBootstrapKey(c *Config) {
 	const field = "bootstrap.key"
 	key := c.Bootstrap.Key
-	d.wrong(field, strings.HasPrefix(key, "handle:") && !handle.MatchString(key), quote(key)+" is no persistent handle", "write it as handle:0x81010001")
+	d.wrong(field, strings.HasPrefix(key, "handle:") && !isHandle(key), quote(key)+" is no persistent handle", "write it as handle:0x81010001")
 	d.wrong(field, strings.HasPrefix(key, "handle:") && c.Keys.PKCS11 != "", "is in a TPM, and contradicts "+d.line("keys.pkcs11"), "keep one of the two")
 	d.wrong(field, strings.HasPrefix(key, "pkcs11:") && c.Keys.PKCS11 == "", "is in a token, and keys.pkcs11 names none", "set keys.pkcs11")
 }
@@ -82,7 +74,8 @@ func (d *decoder) checkCredentials(c *Config) {
 		"keys.pin": c.Keys.PIN, "keys.owner_auth": c.Keys.OwnerAuth, "keys.key_auth": c.Keys.KeyAuth,
 		"network.proxy_password": c.Network.ProxyPassword, "hub.symmetric_key": c.Hub.SymmetricKey,
 		"provisioning.dps.symmetric_key": c.Provisioning.DPS.SymmetricKey, "provisioning.dps.group_key": c.Provisioning.DPS.GroupKey,
-		"provisioning.est.password_file": c.Provisioning.EST.PasswordFile, "provisioning.ezca.token_file": c.Provisioning.EZCA.TokenFile,
+		"telemetry.ingest.mqtt.passwords": c.Telemetry.Ingest.MQTT.Passwords,
+		"provisioning.est.password_file":  c.Provisioning.EST.PasswordFile, "provisioning.ezca.token_file": c.Provisioning.EZCA.TokenFile,
 	} {
 		name, secret := strings.CutPrefix(path, credentialPrefix)
 		d.wrong(field, secret && os.Getenv("CREDENTIALS_DIRECTORY") == "", "there are no credentials: systemd hands them to the service only",
@@ -119,4 +112,12 @@ func parsePCRs(s string) (bank string, pcrs []int, err error) {
 		pcrs = append(pcrs, n)
 	}
 	return bank, pcrs, nil
+}
+
+// hardware is where keys live, in one word.
+func (c *Config) hardware() string {
+	if c.Keys.PKCS11 != "" {
+		return "pkcs11"
+	}
+	return "tpm"
 }

@@ -105,6 +105,7 @@ const (
 
 	transportWebSocket = "websocket"
 	transportHTTPS     = "https"
+	transportAuto      = "auto"
 )
 
 // registrationID is what DPS knows the device by.

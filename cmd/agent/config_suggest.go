@@ -19,8 +19,6 @@ func (d *decoder) unknown(name *yaml.Node, path string, keys []key) {
 		d.note(at, path, "a key must be text", "write KEY: VALUE")
 	case name.Value == "<<":
 		d.note(at, path, "a merge key", "write the keys themselves: merge keys are not read here")
-	case path == "remote":
-		d.note(at, field, "unknown key", "remove it: remote has no keys yet")
 	case strings.Contains(name.Value, "."):
 		d.note(at, field, "unknown key", "a dot does not nest: write each part as a section of its own")
 	case nearest(name.Value, known) != "":
@@ -54,8 +52,13 @@ func walk(t reflect.Type, path string, visit func(field string, k key)) {
 	for _, k := range keysOf(t) {
 		field := join(path, k.name)
 		visit(field, k)
-		if f := t.Field(k.index).Type; f.Kind() == reflect.Struct {
+		switch f := t.FieldByIndex(k.index).Type; {
+		case f.Kind() == reflect.Struct:
 			walk(f, field, visit)
+		case f.Kind() == reflect.Slice && f.Elem().Kind() == reflect.Struct:
+			walk(f.Elem(), field+"[]", visit)
+		case f.Kind() == reflect.Map:
+			walk(f.Elem(), field+".NAME", visit)
 		}
 	}
 }

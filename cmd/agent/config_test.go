@@ -133,7 +133,7 @@ func TestExampleLoadsAndItsDefaultsAreTheDefaults(t *testing.T) {
 // each that the example does not name.
 func unlike(t *testing.T, text []byte, want, got reflect.Value, path string) {
 	for _, k := range keysOf(want.Type()) {
-		w, g, field := want.Field(k.index), got.Field(k.index), join(path, k.name)
+		w, g, field := want.FieldByIndex(k.index), got.FieldByIndex(k.index), join(path, k.name)
 		switch {
 		case w.Kind() == reflect.Struct:
 			unlike(t, text, w, g, field)
@@ -256,7 +256,7 @@ func FuzzConfigNeverPanicsAndAlwaysSaysWhere(f *testing.F) {
 		if len(text) > 4<<10 {
 			return // finding the line of a mistake takes a time that grows with the square
 		}
-		c, err := parseConfig("agent.yaml", text)
+		c, err := parseConfig("agent.yaml", text, nil)
 		if (c == nil) != (err != nil) {
 			t.Fatalf("%v and %v", c, err)
 		}

@@ -16,7 +16,14 @@ import (
 
 // value fills v, which is not a struct, from n.
 func (d *decoder) value(n *yaml.Node, v reflect.Value, k key, field string) {
-	if v.Kind() == reflect.Slice {
+	switch {
+	case v.Kind() == reflect.Slice && v.Type().Elem().Kind() == reflect.Struct:
+		d.sections(n, v, k, field)
+		return
+	case v.Kind() == reflect.Map:
+		d.named(n, v, k, field)
+		return
+	case v.Kind() == reflect.Slice:
 		d.list(n, v, k, field)
 		return
 	}
@@ -61,17 +68,19 @@ func (d *decoder) list(n *yaml.Node, v reflect.Value, k key, field string) {
 		d.reject(n, field, "an empty list", "write "+k.name+": ["+k.sample()+"], or remove the line for the default")
 		return
 	}
-	var items []string
+	all, seen := reflect.MakeSlice(v.Type(), 0, len(n.Content)), map[string]bool{}
 	for i, item := range n.Content {
 		at := fmt.Sprintf("%s[%d]", field, i)
 		element := reflect.New(v.Type().Elem()).Elem()
 		d.value(item, element, key{name: k.name, oneof: k.oneof, like: k.like}, at)
-		if !d.bad[at] && slices.Contains(items, element.String()) {
-			d.reject(item, at, quote(element.String())+" is listed twice", "keep one of the two")
+		if !d.bad[at] && !k.repeats && seen[item.Value] {
+			d.reject(item, at, quote(item.Value)+" is listed twice", "keep one of the two")
 		}
-		items = append(items, element.String())
+		d.bad[field] = d.bad[field] || d.bad[at]
+		seen[item.Value] = true
+		all = reflect.Append(all, element)
 	}
-	v.Set(reflect.ValueOf(items))
+	v.Set(all)
 }
 
 // sample is what may stand in a list of this key.
@@ -96,6 +105,8 @@ func parse(n *yaml.Node, t reflect.Type, k key) (any, error) {
 		return parseBool(n)
 	case t.Kind() == reflect.Int:
 		return parseInt(n)
+	case t.Kind() == reflect.Float64:
+		return parseNumber(n)
 	}
 	return parseText(n, k)
 }
@@ -115,6 +126,8 @@ func expected(t reflect.Type, k key) string {
 		return "true or false"
 	case t.Kind() == reflect.Int:
 		return "a whole number, as " + k.like
+	case t.Kind() == reflect.Float64:
+		return "a number, as " + k.like
 	case k.path:
 		return "the name of a file, as " + k.like
 	}
@@ -155,6 +168,14 @@ func parseInt(n *yaml.Node) (any, error) {
 		return nil, fmt.Errorf("expected a whole number, got %s", kindOf(n))
 	}
 	return i, nil
+}
+
+func parseNumber(n *yaml.Node) (any, error) {
+	f, err := strconv.ParseFloat(n.Value, 64)
+	if err != nil || math.IsNaN(f) || math.IsInf(f, 0) {
+		return nil, fmt.Errorf("expected a number, got %s", kindOf(n))
+	}
+	return f, nil
 }
 
 func parseDuration(s string) (any, error) {
@@ -218,7 +239,7 @@ func (k key) outOfRange(parsed any) string {
 	if k.min == "" {
 		return ""
 	}
-	got := reflect.ValueOf(parsed).Int()
+	got := amount(parsed)
 	switch low, high := k.bound(k.min, parsed), k.bound(k.max, parsed); {
 	case got < low:
 		return "less than " + k.min
@@ -229,10 +250,18 @@ func (k key) outOfRange(parsed any) string {
 }
 
 // bound reads a tag of Config in the words of the file.
-func (k key) bound(tag string, as any) int64 {
+func (k key) bound(tag string, as any) float64 {
 	v, err := parse(&yaml.Node{Kind: yaml.ScalarNode, Value: tag}, reflect.TypeOf(as), k)
 	if err != nil {
 		panic("config: tag of " + k.name + ": " + err.Error())
 	}
-	return reflect.ValueOf(v).Int()
+	return amount(v)
+}
+
+// amount is a whole number or one with a fraction; no bound is so large that a float64 is not exact.
+func amount(v any) float64 {
+	if r := reflect.ValueOf(v); !r.CanFloat() {
+		return float64(r.Int())
+	}
+	return reflect.ValueOf(v).Float()
 }

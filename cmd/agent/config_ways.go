@@ -53,7 +53,7 @@ func (d *decoder) checkAttestation(c *Config) {
 	d.wrong(attestation, p.Attestation == attestTPM && c.Keys.PKCS11 != "" && d.sets("keys.pkcs11"), "needs a TPM, and "+d.line("keys.pkcs11")+" names a token",
 		"set keys.tpm, or another attestation")
 	d.wrong(attestation, p.Attestation == attestTPM && p.Transport != transportHTTPS, "the service takes a TPM over https only", "set transport: https")
-	d.wrong("provisioning.dps.registration_id", !deviceID.MatchString(p.RegistrationID), quote(p.RegistrationID)+" is no registration ID",
+	d.wrong("provisioning.dps.registration_id", !isDeviceID(p.RegistrationID), quote(p.RegistrationID)+" is no registration ID",
 		"use 1 to 64 letters, digits and - . _ :")
 	d.wrong("provisioning.dps.registration_id", p.Attestation == attestX509 && p.RegistrationID != c.Device.ID,
 		"with a certificate it is the common name, which is device.id", "remove this line")

@@ -33,11 +33,13 @@ func (a *agent) newDevice(ctx context.Context) (*device, error) {
 		a.part("identity").Error("the identity is lost, enrolling again", "err", lost, "hint", fault.Hint(lost))
 	}
 	d := &device{identities: ids}
-	dial, err := a.hubDial(way.mac)
+	prepare, err := a.hubPrepare(way.mac)
 	if err != nil {
 		return nil, err
 	}
-	d.pump = telemetry.NewPump(telemetry.PumpConfig{Queue: a.spool, Dial: dial, Current: ids.Current, Log: a.part("pump")})
+	d.pump = telemetry.NewPump(telemetry.PumpConfig{
+		Lanes: a.lanes(), News: a.intake.News(), Prepare: prepare, Current: ids.Current, Rate: a.config.Hub.Rate, Log: a.part("pump"),
+	})
 	d.renewer = renew.New(renew.Config{
 		Identities: ids, DeviceID: a.config.name(), Tokens: way.tokens(),
 		First: a.stepped(way.first), FirstKey: way.key, Renew: a.stepped(a.renewal(d.pump, way)), RenewKey: way.renewKey,
@@ -53,8 +55,8 @@ func (a *agent) stepped(e provisioning.Enroller) provisioning.Enroller {
 	return steppedEnroller{e, a.world.step}
 }
 
-// hubDial connects to the hub; mac makes tokens for a device that has no certificate.
-func (a *agent) hubDial(mac sas.MAC) (telemetry.Dial, error) {
+// hubPrepare is the way to the hub; mac makes tokens for a device that has no certificate.
+func (a *agent) hubPrepare(mac sas.MAC) (telemetry.Prepare, error) {
 	c := a.config.Hub
 	roots, err := azureRoots(a.config, c.Roots)
 	if err != nil {
@@ -62,23 +64,23 @@ func (a *agent) hubDial(mac sas.MAC) (telemetry.Dial, error) {
 	}
 	hub := iothub.New(iothub.Config{
 		APIVersion: c.APIVersion, Window: c.Window, KeepAlive: c.KeepAlive, Stall: c.Stall, Connect: c.Connect,
-		WebSocket: c.Transport == transportWebSocket, Token: tokens(mac), TokenLife: c.TokenLife,
-		Roots: roots, Dial: a.dial(), SpoolID: a.spool.ID(), UserAgent: userAgent(), Log: a.part("hub"),
+		WebSocket: c.Transport == transportWebSocket, Auto: c.Transport == transportAuto, ConnectWebSocket: c.ConnectWebSocket, Token: tokens(mac), TokenLife: c.TokenLife,
+		Roots: roots, Dial: a.dial(), SpoolID: a.spool.ID(), UserAgent: userAgent(), Handlers: a.cloud.handlers(), Log: a.part("hub"),
 	})
 	if a.world.step == nil {
-		return withKey(hub.Dial), nil
+		return withKey(hub.Prepare), nil
 	}
-	return steppedDial(withKey(hub.Dial), a.world.step), nil
+	return steppedPrepare(withKey(hub.Prepare), a.world.step), nil
 }
 
-// withKey is dial, where an identity whose key is gone is as good as refused: the way back is the same.
-func withKey(dial telemetry.Dial) telemetry.Dial {
-	return func(ctx context.Context, id *identity.Identity) (telemetry.Conn, error) {
-		conn, err := dial(ctx, id)
+// withKey is prepare, where an identity whose key is gone is as good as refused: the way back is the same.
+func withKey(prepare telemetry.Prepare) telemetry.Prepare {
+	return func(ctx context.Context, id *identity.Identity) (telemetry.Prepared, error) {
+		prepared, err := prepare(ctx, id)
 		if errors.Is(err, keys.ErrGone) {
 			err = fault.As(fault.Of(err), fmt.Errorf("%w: %w", telemetry.ErrRefused, err))
 		}
-		return conn, err
+		return prepared, err
 	}
 }
 

@@ -8,12 +8,8 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"net"
 	"os"
 	"path/filepath"
-	"slices"
-	"strconv"
-	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -36,6 +32,7 @@ type gateway struct {
 
 	mu       sync.Mutex
 	promised map[uint64]string // readings that Append has promised, by number
+	alarms   map[uint64]string // the same of the stream with a lane of its own, in lives that have one
 	readings int
 	lost     error // an identity that a boot found without its key
 }
@@ -49,6 +46,7 @@ const certificateLife = 40 * time.Minute
 func inBubble(t *testing.T, temper sim.Temper, story func(g *gateway)) {
 	t.Helper()
 	dir := t.TempDir()
+	defer os.RemoveAll(dir) // a matrix has hundreds of these, and all their segments would fill a small disk
 	synctest.Test(t, func(t *testing.T) {
 		cloud, err := sim.New(temper, func(p *sim.Policy) { p.Life, p.ECDSAServer = certificateLife, true })
 		if err != nil {
@@ -60,14 +58,27 @@ func inBubble(t *testing.T, temper sim.Temper, story func(g *gateway)) {
 			t.Error(err)
 		}
 		if t.Failed() {
-			t.Log("the agent's log:\n" + g.log.String())
+			t.Log(g.story())
 		}
 	})
 }
 
+// story is the agent's log: itself where the tests talk, else where it is, so that what failed is not lost behind it.
+func (g *gateway) story() string {
+	if testing.Verbose() {
+		return "the agent's log:\n" + g.log.String()
+	}
+	f, err := os.CreateTemp("", "devid-agent-log-")
+	if err != nil {
+		return err.Error()
+	}
+	_, err = g.log.WriteTo(f)
+	return fmt.Sprint("the agent's log is in ", f.Name(), " ", errors.Join(err, f.Close()))
+}
+
 func newGateway(t *testing.T, dir string, cloud *sim.Cloud) *gateway {
 	t.Helper()
-	g := &gateway{t: t, cloud: cloud, keys: keystest.NewStore(keys.ECDSAP256), promised: map[uint64]string{}}
+	g := &gateway{t: t, cloud: cloud, keys: keystest.NewStore(keys.ECDSAP256), promised: map[uint64]string{}, alarms: map[uint64]string{}}
 	g.config = bootstrapped(t, dir, cloud)
 	g.config.Telemetry.Ingest.Socket = "" // a socket of the kernel knows no virtual time
 	g.config.Telemetry.Sensors.Enabled = false
@@ -176,16 +187,28 @@ func (b *boot) take() {
 	b.g.readings++
 	body := fmt.Sprintf(`{"n":%d}`, b.g.readings)
 	b.g.mu.Unlock()
-	seq, err := b.spool.Append(b.g.t.Context(), "press", []byte(body))
-	if err != nil {
+	b.takeOf("press", body, b.g.promised)
+	if b.config.Telemetry.Streams != nil {
+		b.takeOf(laneAlarms, body, b.g.alarms)
+		b.takeOf(laneFast, body, nil)
+	}
+}
+
+// Streams with a lane of their own: what is promised of the second is not on the disk yet.
+const laneAlarms, laneFast = "alarms", "fast"
+
+// takeOf takes a reading in and notes the promise, which holds also if the power fails now.
+func (b *boot) takeOf(stream, body string, promised map[uint64]string) {
+	seq, err := b.intake.Append(b.g.t.Context(), stream, []byte(body))
+	if err != nil || promised == nil {
 		return
 	}
 	b.g.mu.Lock()
 	defer b.g.mu.Unlock()
-	if before, taken := b.g.promised[seq]; taken {
-		b.g.t.Errorf("number %d is promised twice: %s and %s", seq, before, body)
+	if before, taken := promised[seq]; taken {
+		b.g.t.Errorf("number %d of %s is promised twice: %s and %s", seq, stream, before, body)
 	}
-	b.g.promised[seq] = body
+	promised[seq] = body
 }
 
 // takeFor takes a reading every minute for d.
@@ -205,159 +228,7 @@ func (g *gateway) until(what string, limit time.Duration, is func() bool) {
 	g.t.Helper()
 	for end := time.Now().Add(limit); !is(); time.Sleep(100 * time.Millisecond) {
 		if time.Now().After(end) {
-			g.t.Fatalf("not within %v: %s\n%s", limit, what, g.log.String())
+			g.t.Fatalf("not within %v: %s", limit, what)
 		}
-	}
-}
-
-// audit says everything that is wrong with the world: what was promised and is not there, who is not connected, what
-// was issued and is used by nobody, which keys nobody names.
-func (g *gateway) audit() []string {
-	var wrong []string
-	bad := func(format string, args ...any) { wrong = append(wrong, fmt.Sprintf(format, args...)) }
-	got := map[uint64]string{}
-	for _, m := range g.cloud.Received(gatewayID) {
-		seq, err := strconv.ParseUint(m.Properties["seq"], 10, 64)
-		if err != nil {
-			bad("a message has no number: %v", m.Properties)
-		}
-		got[seq] = string(m.Body)
-	}
-	for seq, body := range g.promised {
-		if got[seq] != body {
-			bad("reading %d was promised as %s, and the cloud has %q", seq, body, got[seq])
-		}
-	}
-	if g.lost != nil {
-		bad("an identity was lost: %v", g.lost)
-	}
-	if !g.cloud.Online(gatewayID) {
-		bad("the device is not connected")
-	}
-	current, pending, err := identityLook(g.config)
-	if err != nil || current == nil {
-		bad("the device is nobody: %v", err)
-		return wrong
-	}
-	newest := current.Generation
-	named := []string{current.Key}
-	if pending != nil {
-		newest, named = pending.Generation, append(named, pending.Key)
-	}
-	if orphans := len(g.cloud.Issued(gatewayID)) - int(newest); orphans > 1 {
-		bad("%d certificates were issued and never used", orphans)
-	}
-	names, err := g.keys.Names(context.Background())
-	if err != nil {
-		bad("keys: %v", err)
-	}
-	for _, name := range names {
-		if !slices.Contains(named, name) {
-			bad("key %s is named by no identity", name)
-		}
-	}
-	return wrong
-}
-
-// power is a supply that fails at one step.
-type power struct {
-	cutAt int // the step before which it fails, from 1; 0 is never
-	tear  bool
-
-	mu     sync.Mutex
-	steps  []string
-	dead   bool
-	off    func()
-	conns  []net.Conn
-	before map[string][]byte // content of files that were renamed over and not synced yet
-	spoil  func(verb, path string)
-}
-
-// errCut is what every operation answers once there is no power.
-var errCut = errors.New("the power is cut")
-
-func (p *power) plug(off func()) { p.off = off }
-
-// step is a durable.Step.
-func (p *power) step(verb, path string) error {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if p.dead {
-		return errCut
-	}
-	p.steps = append(p.steps, verb+" "+filepath.Base(path))
-	if p.spoil != nil {
-		p.spoil(verb, path)
-	}
-	if len(p.steps) != p.cutAt {
-		p.remember(verb, path)
-		return nil
-	}
-	p.dead = true
-	if p.tear {
-		p.damage(verb, path)
-	}
-	for _, c := range p.conns {
-		_ = c.Close()
-	}
-	p.off()
-	return errCut
-}
-
-// remember keeps what a rename is about to replace, for as long as the directory is not synced.
-func (p *power) remember(verb, path string) {
-	switch verb {
-	case "rename":
-		old, err := os.ReadFile(path)
-		if err != nil {
-			old = nil
-		}
-		p.before = map[string][]byte{path: old}
-	case "synced":
-		p.before = nil
-	}
-}
-
-// damage does to the medium what a cut may do to what was not synced: it tears what was being written, and undoes a
-// rename.
-func (p *power) damage(verb, path string) {
-	switch verb {
-	case "wrote", "written":
-		if info, err := os.Stat(path); err == nil {
-			_ = os.Truncate(path, info.Size()-min(info.Size(), 7))
-		}
-	case "renamed", "sync":
-		for path, old := range p.before {
-			undo(path, old)
-		}
-	}
-}
-
-// undo puts back what lay at path before something was renamed over it.
-func undo(path string, old []byte) {
-	source := path + ".tmp~"
-	if name := filepath.Base(path); strings.HasPrefix(name, "current") || strings.HasPrefix(name, "dropped") {
-		source = filepath.Join(filepath.Dir(path), "pending.json")
-	}
-	_ = os.Rename(path, source)
-	if old != nil {
-		_ = os.WriteFile(path, old, 0o600)
-	}
-}
-
-// dial makes connections that a cut ends.
-func (p *power) dial(through func(context.Context, string, string) (net.Conn, error)) func(context.Context, string, string) (net.Conn, error) {
-	return func(ctx context.Context, network, address string) (net.Conn, error) {
-		conn, err := through(ctx, network, address)
-		p.mu.Lock()
-		defer p.mu.Unlock()
-		if err == nil && p.dead {
-			_ = conn.Close()
-			return nil, errCut
-		}
-		if err == nil {
-			p.conns = append(p.conns, conn)
-		}
-		return conn, err
 	}
 }

@@ -74,8 +74,8 @@ func version() string { return commands.Version(release) }
 // userAgent is how the agent names itself to the cloud.
 func userAgent() string { return programName + "/" + version() }
 
-func newLog(c *Config, w io.Writer) *slog.Logger {
-	o := &slog.HandlerOptions{Level: c.Log.Level}
+func newLog(c *Config, level slog.Leveler, w io.Writer) *slog.Logger {
+	o := &slog.HandlerOptions{Level: level}
 	if c.Log.Format == "json" {
 		return slog.New(slog.NewJSONHandler(w, o))
 	}

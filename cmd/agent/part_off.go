@@ -1,4 +1,4 @@
-//go:build noest || noezca || nohsm || noattest
+//go:build noest || noezca || nohsm || noattest || nofield || noremote
 
 package main
 

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"os"
 	"os/signal"
 	"syscall"
@@ -20,27 +21,37 @@ func runCommand(ctx context.Context, o *commands.Options, _ io.Writer) error {
 	asked := make(chan os.Signal, 1)
 	signal.Notify(asked, syscall.SIGUSR1) // before anybody can know this process by the lock
 	defer signal.Stop(asked)
-	a, err := prepare(o)
+	renewals := make(chan struct{}, 1)
+	go forwardSignal(ctx, asked, renewals)
+	c, w, log, err := setUp(o)
 	if err != nil {
 		return err
 	}
-	defer a.close()
-	go forwardSignal(ctx, asked, a.renewals)
-	a.log.Info("agent starts", "version", version(), "device", a.config.Device.ID, "waiting", a.spool.Stats().Depth)
-	err = a.run(ctx)
-	if ctx.Err() != nil {
-		a.log.Info("agent stops", "waiting", a.spool.Stats().Depth)
-		return nil
+	w.renewals = renewals
+	return lives(ctx, c, w, log)
+}
+
+// setUp reads the configuration, and makes the log.
+func setUp(o *commands.Options) (*Config, world, *slog.Logger, error) {
+	text, p := readSource(o.Config)
+	if p != nil {
+		return nil, world{}, nil, complain([]problem{*p})
 	}
-	return err
+	c, err := parseConfig(o.Config, text, nil)
+	if err != nil {
+		return nil, world{}, nil, err
+	}
+	w := world{file: source{o.Config, text}, level: new(slog.LevelVar)}
+	w.level.Set(c.Log.Level)
+	return c, w, newLog(c, w.level, o.ErrOut), nil
 }
 
 func prepare(o *commands.Options) (*agent, error) {
-	c, err := loadConfig(o.Config)
+	c, w, log, err := setUp(o)
 	if err != nil {
 		return nil, err
 	}
-	return newAgent(c, world{}, newLog(c, os.Stderr))
+	return newAgent(c, w, log)
 }
 
 // forwardSignal makes SIGUSR1 ask for a renewal: that is how the renew command reaches a running agent.

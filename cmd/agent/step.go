@@ -3,7 +3,10 @@ package main
 import (
 	"context"
 	"crypto"
+	"log/slog"
 	"net"
+	"os"
+	"time"
 
 	"github.com/devid-agent/devid-agent/identity"
 	"github.com/devid-agent/devid-agent/internal/durable"
@@ -20,6 +23,17 @@ type world struct {
 	keys keys.Store
 	// dial reaches the cloud; nil is the network.
 	dial func(ctx context.Context, network, address string) (net.Conn, error)
+	// renewals asks for a renewal; nil is a channel that nobody knows.
+	renewals chan struct{}
+	// file is where the configuration is from.
+	file source
+	// level of the log; nil is one that changes nothing.
+	level *slog.LevelVar
+	// lock of the state directory, and what the cloud may ask, where an agent in this process was before; nil: none was.
+	lock  *os.File
+	cloud *cloud
+	// spread of the first reading of the twin; 0 is that of the room.
+	spread time.Duration
 	// step is asked before and after each change of the medium, and each key creation, enrollment, connection and
 	// publish besides: wherever the power may fail. nil never objects.
 	step durable.Step
@@ -50,14 +64,29 @@ func (s steppedEnroller) Enroll(ctx context.Context, r provisioning.Request) (id
 	return around(s.step, "issue", "issued", r.DeviceID, func() (identity.Grant, error) { return s.Enroller.Enroll(ctx, r) })
 }
 
-func steppedDial(dial telemetry.Dial, step durable.Step) telemetry.Dial {
-	return func(ctx context.Context, id *identity.Identity) (telemetry.Conn, error) {
-		conn, err := around(step, "connect", "connected", id.Key, func() (telemetry.Conn, error) { return dial(ctx, id) })
+func steppedPrepare(prepare telemetry.Prepare, step durable.Step) telemetry.Prepare {
+	return func(ctx context.Context, id *identity.Identity) (telemetry.Prepared, error) {
+		prepared, err := prepare(ctx, id)
 		if err != nil {
 			return nil, err
 		}
-		return steppedConn{conn, step}, nil
+		return steppedPrepared{prepared, step, id.Key}, nil
 	}
+}
+
+type steppedPrepared struct {
+	telemetry.Prepared
+	step durable.Step
+	key  string
+}
+
+func (s steppedPrepared) Connect(ctx context.Context) (telemetry.Conn, error) {
+	conn, err := around(s.step, "connect", "connected", s.key, func() (telemetry.Conn, error) { return s.Prepared.Connect(ctx) })
+	if err != nil {
+		_ = s.Close()
+		return nil, err
+	}
+	return steppedConn{conn, s.step}, nil
 }
 
 type steppedConn struct {
@@ -65,8 +94,12 @@ type steppedConn struct {
 	step durable.Step
 }
 
-func (s steppedConn) Send(ctx context.Context, batch []spool.Record) (int, error) {
-	return around(s.step, "publish", "published", "", func() (int, error) { return s.Conn.Send(ctx, batch) })
+func (s steppedConn) Send(lane *telemetry.Lane, records []spool.Record) (n int, f telemetry.Flight, err error) {
+	f, err = around(s.step, "publish", "published", "", func() (f telemetry.Flight, err error) {
+		n, f, err = s.Conn.Send(lane, records)
+		return f, err
+	})
+	return n, f, err
 }
 
 // session is the connection as the hub's room made it.

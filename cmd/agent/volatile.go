@@ -6,7 +6,6 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"regexp"
 	"strconv"
 	"strings"
 	"syscall"
@@ -118,12 +117,18 @@ func upperIn(mounts, dir string) string {
 	return upper
 }
 
-var octal = regexp.MustCompile(`\\[0-3][0-7]{2}`)
-
-// unescape undoes what the kernel does to blanks, commas and backslashes in paths.
+// unescape undoes what the kernel does to blanks, commas and backslashes in paths: three octal digits.
 func unescape(s string) string {
-	return octal.ReplaceAllStringFunc(s, func(code string) string {
-		n, _ := strconv.ParseUint(code[1:], 8, 8)
-		return string([]byte{byte(n)})
-	})
+	var b strings.Builder
+	for i := 0; i < len(s); i++ {
+		if s[i] == '\\' && i+4 <= len(s) {
+			if n, err := strconv.ParseUint(s[i+1:i+4], 8, 8); err == nil {
+				b.WriteByte(byte(n))
+				i += 3
+				continue
+			}
+		}
+		b.WriteByte(s[i])
+	}
+	return b.String()
 }

@@ -206,13 +206,18 @@ func proxied(c *Config, dial proxy.Dial) func(ctx context.Context, network, addr
 
 // readLine reads the secret that field names: the first line of its file. What it read is never in its error.
 func readLine(field, path string) (string, error) {
+	text, err := readSecret(field, path)
+	line, _, _ := strings.Cut(text, "\n")
+	return strings.TrimSuffix(line, "\r"), err
+}
+
+func readSecret(field, path string) (string, error) {
 	text, err := os.ReadFile(path)
 	if err != nil {
 		what, remedy := whyUnreadable(path, err)
 		return "", fault.AskOperator(&fieldError{field, what}, remedy)
 	}
-	line, _, _ := strings.Cut(string(text), "\n")
-	return strings.TrimSuffix(line, "\r"), nil
+	return string(text), nil
 }
 
 // fieldError is what is wrong with what a field of the configuration names.

@@ -27,6 +27,7 @@ type description struct {
 	Hub        face   `json:"hub"`
 	HubWeb     face   `json:"hubWeb"` // WebSocket, and the registry
 	Management face   `json:"management"`
+	Blobs      face   `json:"blobs"` // the hub's storage account, for files of devices
 	EST        struct {
 		URL      string `json:"url"`
 		User     string `json:"user"`
@@ -90,6 +91,7 @@ func (o *options) description(cloud *sim.Cloud) *description {
 		DPS: face{sim.DPSHost, cloud.DPSAddr()}, DPSWeb: face{sim.DPSHost, cloud.DPSHTTPAddr()},
 		Hub: face{sim.HubHost, cloud.HubAddr()}, HubWeb: face{sim.HubHost, cloud.RegistryAddr()},
 		Management:          face{sim.ManagementHost, cloud.ManagementAddr()},
+		Blobs:               face{sim.BlobHost, cloud.BlobAddr()},
 		HubConnectionString: cloud.HubConnectionString(), DPSConnectionString: cloud.DPSConnectionString(),
 	}
 	d.EST.URL, d.EST.User, d.EST.Password, d.EST.Anchors = "https://"+cloud.ESTAddr(), estUser, estPassword, o.file("est-roots.pem")

@@ -6,13 +6,15 @@ package house
 // Test files may import more: what they stand on is a simulator, a software TPM, a suite.
 var Rooms = map[string][]string{
 	// roof
-	"cmd/agent": {"fault", "keys", "internal/commands", "internal/durable", "internal/proxy", "internal/sas", "tpm", "hsm", "attest", "identity", "provisioning",
+	"cmd/agent": {"fault", "keys", "internal/commands", "internal/dial", "internal/durable", "internal/proxy", "internal/sas", "tpm", "hsm", "attest", "identity", "provisioning",
 		"provisioning/dps", "provisioning/est", "provisioning/ezca", "provisioning/hand", "renew",
-		"telemetry", "telemetry/spool", "telemetry/iothub", "telemetry/sensors", "telemetry/ingest"},
+		"remote", "telemetry", "telemetry/spool", "telemetry/iothub", "telemetry/sensors", "telemetry/ingest"},
 	"cmd/pkcs11":             {"hsm/module"},
 	"cmd/service":            {"packaging/boot"},
 	"cmd/station":            {"station", "identity", "internal/commands", "internal/durable", "internal/mtls", "internal/proxy", "internal/web", "fault"},
 	"cmd/cloudsim":           {"sim"},
+	"examples/bench":         {"sim"},
+	"examples/bench/paho":    {},
 	"examples/demo":          {"sim"},
 	"examples/footprint":     {"sim"},
 	"examples/gateway":       {"sim"},
@@ -27,8 +29,9 @@ var Rooms = map[string][]string{
 	"provisioning/ezca": {"provisioning", "identity", "internal/web", "internal/mtls", "fault"},
 	"provisioning/hand": {"provisioning", "identity", "internal/durable", "fault"},
 	"station":           {"identity", "tpm", "hsm", "keys", "internal/durable", "internal/web", "internal/sas", "fault"},
-	"telemetry/iothub":  {"telemetry", "telemetry/spool", "identity", "internal/mqtt", "fault"},
-	"telemetry/sensors": {"telemetry"},
+	"telemetry/iothub":  {"telemetry", "telemetry/spool", "identity", "internal/mqtt", "internal/web", "fault"},
+	"telemetry/sensors": {"telemetry", "telemetry/spool", "internal/durable", "fault"},
+	"remote":            {"fault"},
 	"telemetry/ingest":  {"telemetry/spool", "fault"},
 
 	// floor 2
@@ -47,6 +50,7 @@ var Rooms = map[string][]string{
 	"fault":             {},
 	"keys":              {},
 	"hsm/wire":          {},
+	"internal/dial":     {},
 	"internal/durable":  {"fault"},
 	"internal/mtls":     {"fault"},
 	"internal/mqtt":     {"internal/mtls", "fault"},
@@ -76,11 +80,11 @@ var Outside = map[string][]string{
 	"github.com/google/go-tpm":            {"tpm", "tpm/tpmtest", "attest"},
 	"github.com/ThalesGroup/crypto11":     {"hsm/module"},
 	"github.com/miekg/pkcs11":             {"hsm/module"}, // the types of crypto11's own door
-	"github.com/eclipse/paho.mqtt.golang": {"internal/mqtt"},
+	"github.com/eclipse/paho.mqtt.golang": {"internal/mqtt", "examples/bench/paho"},
 	"go.yaml.in/yaml/v3":                  {"cmd/agent"},
-	"github.com/gorilla/websocket":        {"internal/mqtt", "sim"},
+	"github.com/gorilla/websocket":        {"sim"},
 	"github.com/kardianos/service":        {"cmd/service"},
 	"github.com/Azure/azure-sdk-for-go":   {"station"},
 	"golang.org/x/sync":                   {"cmd/agent"},
-	"golang.org/x/sys":                    {"cmd/agent", "hsm", "hsm/wire", "hsm/module", "hsm/hsmtest"},
+	"golang.org/x/sys":                    {"cmd/agent", "internal/mqtt", "hsm", "hsm/wire", "hsm/module", "hsm/hsmtest"},
 }

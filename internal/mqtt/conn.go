@@ -6,9 +6,6 @@
 package mqtt
 
 import (
-	"context"
-	"crypto/tls"
-	"crypto/x509"
 	"errors"
 	"fmt"
 	"net"
@@ -17,6 +14,7 @@ import (
 	"time"
 
 	paho "github.com/eclipse/paho.mqtt.golang"
+	"github.com/eclipse/paho.mqtt.golang/packets"
 )
 
 // Errors that end a session, and every Flight in it.
@@ -24,27 +22,6 @@ var (
 	ErrLost   = errors.New("mqtt session lost")
 	ErrClosed = errors.New("mqtt session closed")
 )
-
-// Options is where to connect, and as whom. Host, ClientID and one of Certificate and Password are needed, the rest has
-// defaults.
-type Options struct {
-	Host               string          // name in the server's certificate, and in SNI
-	Address            string          // host:port to dial; "" = Host, port 8883
-	ClientID, Username string          // as the server wants them
-	Password           string          // "" = none; a token where there is no certificate
-	WebSocket          bool            // MQTT over WebSocket, port 443
-	Certificate        tls.Certificate // presented whatever the server says it would like to see
-	Roots              *x509.CertPool  // who may sign the server's certificate; nil = the system's
-	KeepAlive          time.Duration   // default 1 min
-	Persistent         bool            // the server keeps subscriptions and messages for the next session
-	ConnectTimeout     time.Duration   // for all of Dial; default 60 s, because a TPM's signature may take seconds
-	Dial               Dialer          // nil = TCP
-	// Receive gets every message from the first after CONNACK on, one at a time. It must not block.
-	Receive func(topic string, payload []byte)
-}
-
-// Dialer opens the transport under TLS, like (*net.Dialer).DialContext.
-type Dialer func(ctx context.Context, network, address string) (net.Conn, error)
 
 // quiesce is how long Close waits for the DISCONNECT to be written.
 const quiesce = time.Second
@@ -70,73 +47,6 @@ type Conn struct {
 	working sync.WaitGroup
 }
 
-// Dial opens a session. It returns once the server has accepted it (a CONNACK, not only a TLS handshake). A server
-// that turns us away answers with a *RefusedError.
-func Dial(ctx context.Context, o Options) (*Conn, error) {
-	o = o.filled()
-	ctx, cancel := context.WithTimeoutCause(ctx, o.ConnectTimeout, fmt.Errorf("no connection within %v", o.ConnectTimeout))
-	defer cancel()
-	c, err := o.connect(ctx)
-	if err != nil {
-		return nil, label(fmt.Errorf("mqtt: connect %s: %w", o.Address, because(ctx, err)))
-	}
-	return c, nil
-}
-
-func (o Options) filled() Options {
-	if o.Address == "" {
-		o.Address = net.JoinHostPort(o.Host, o.port())
-	}
-	if o.KeepAlive == 0 {
-		o.KeepAlive = time.Minute
-	}
-	if o.ConnectTimeout == 0 {
-		o.ConnectTimeout = time.Minute
-	}
-	if o.Receive == nil {
-		o.Receive = func(string, []byte) {}
-	}
-	return o
-}
-
-func (o Options) port() string {
-	if o.WebSocket {
-		return "443"
-	}
-	return "8883"
-}
-
-func (o Options) connect(ctx context.Context) (*Conn, error) {
-	w, err := o.open(ctx)
-	if err != nil {
-		return nil, err
-	}
-	c := &Conn{
-		wire:    w,
-		queue:   make(chan *Flight, 64),
-		serial:  make(chan struct{}, 1),
-		lost:    make(chan struct{}),
-		closing: make(chan struct{}),
-		done:    make(chan struct{}),
-	}
-	w.startPulse(o.KeepAlive)
-	c.client = paho.NewClient(o.paho(c))
-	stop := context.AfterFunc(ctx, func() { w.Close() })
-	token := c.client.Connect().(*paho.ConnectToken)
-	<-token.Done()
-	if !stop() && token.Error() == nil {
-		c.client.Disconnect(0)
-		return nil, ctx.Err()
-	}
-	if err := token.Error(); err != nil {
-		defer w.Close()
-		return nil, refusal(token.ReturnCode(), err)
-	}
-	c.working.Go(c.deliver)
-	c.working.Go(c.attend)
-	return c, nil
-}
-
 // paho is our way to use that library: one session and no memory of others.
 func (o Options) paho(c *Conn) *paho.ClientOptions {
 	p := paho.NewClientOptions()
@@ -150,15 +60,27 @@ func (o Options) paho(c *Conn) *paho.ClientOptions {
 	p.SetAutoReconnect(false)
 	p.SetConnectRetry(false)
 	p.SetResumeSubs(false)
-	p.SetStore(paho.NewMemoryStore())
+	p.SetStore(nowhere{})
 	p.SetOrderMatters(true)
 	p.SetKeepAlive(0) // the wire has a pulse of its own
 	p.SetConnectTimeout(o.ConnectTimeout)
 	p.SetWriteTimeout(handover)
-	p.SetDefaultPublishHandler(func(_ paho.Client, m paho.Message) { o.Receive(m.Topic(), m.Payload()) })
+	p.SetAutoAckDisabled(true)
+	p.SetDefaultPublishHandler(func(_ paho.Client, m paho.Message) { o.Receive(m.Topic(), m.Payload(), m.Ack) })
 	p.SetConnectionLostHandler(func(paho.Client, error) { close(c.lost) })
 	return p
 }
+
+// nowhere keeps nothing: what is not acknowledged in this session is the caller's to send again.
+type nowhere struct{}
+
+func (nowhere) Open()                             {}
+func (nowhere) Close()                            {}
+func (nowhere) Reset()                            {}
+func (nowhere) Put(string, packets.ControlPacket) {}
+func (nowhere) Del(string)                        {}
+func (nowhere) Get(string) packets.ControlPacket  { return nil }
+func (nowhere) All() []string                     { return nil }
 
 // Done is closed when the session has ended, whoever ended it.
 func (c *Conn) Done() <-chan struct{} { return c.done }

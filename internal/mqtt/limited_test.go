@@ -27,7 +27,7 @@ func TestAKeyWithoutPSSPresentsItsCertificateOverTLS12(t *testing.T) {
 		_ = server.Handshake()
 		served <- server.ConnectionState()
 	}()
-	client := tls.Client(near, Options{Host: "hub", Roots: ca.Pool, Certificate: mine}.config(&witness{}))
+	client := tls.Client(near, Options{Host: "hub", Roots: ca.Pool, Certificate: mine}.config(&witness{}, &tickets{}))
 	if err := client.Handshake(); err != nil {
 		t.Fatal(err)
 	}

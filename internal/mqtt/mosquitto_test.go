@@ -1,6 +1,7 @@
 package mqtt
 
 import (
+	"crypto"
 	"crypto/tls"
 	"errors"
 	"fmt"
@@ -20,10 +21,10 @@ import (
 const byCertificate = "require_certificate true\nuse_identity_as_username true\n"
 
 // mosquitto starts Debian's broker with mutual TLS: a device is who its certificate says, and may use its own topics.
-func mosquitto(t *testing.T, ca *authority) (address string) { return admitting(t, ca, byCertificate) }
+func mosquitto(t testing.TB, ca *authority) (address string) { return admitting(t, ca, byCertificate) }
 
 // admitting starts Debian's broker with these lines about who is let in, and how.
-func admitting(t *testing.T, ca *authority, admission string) (address string) {
+func admitting(t testing.TB, ca *authority, admission string) (address string) {
 	t.Helper()
 	program, err := exec.LookPath("mosquitto")
 	if err != nil {
@@ -70,7 +71,7 @@ persistence false
 }
 
 // eventually dials until the broker is up.
-func eventually(t *testing.T, o Options) *Conn {
+func eventually(t testing.TB, o Options) *Conn {
 	t.Helper()
 	deadline := time.Now().Add(10 * time.Second)
 	for {
@@ -94,7 +95,8 @@ func TestMosquittoAcknowledgesAndDeliversEveryMessageInOrder(t *testing.T) {
 	all := make(chan struct{})
 	listener := o
 	listener.ClientID = "listener"
-	listener.Receive = func(_ string, payload []byte) {
+	listener.Receive = func(_ string, payload []byte, ack func()) {
+		ack()
 		mu.Lock()
 		defer mu.Unlock()
 		if got = append(got, string(payload)); len(got) == count {
@@ -162,6 +164,23 @@ func TestMosquittoEndsTheOlderOfTwoSessions(t *testing.T) {
 	}
 }
 
+func TestMosquittoTakesADeviceBackWithoutASignature(t *testing.T) {
+	ca := newAuthority(t, "ca")
+	o := Options{Host: "localhost", Address: mosquitto(t, ca), Roots: ca.pool(), ClientID: "dev1", Certificate: ca.issue(t, "dev1", time.Now().Add(-time.Hour))}
+	eventually(t, o).Close()
+	key := &counted{Signer: o.Certificate.PrivateKey.(crypto.Signer)}
+	o.Certificate.PrivateKey, o.Sessions = key, tls.NewLRUClientSessionCache(1)
+	for i := range 4 {
+		c := eventually(t, o)
+		if err := errors.Join(c.Publish("dev/dev1/x", []byte("1")).Wait(t.Context()), c.Close()); err != nil {
+			t.Error(err)
+		}
+		if n := key.n.Load(); n != 1 {
+			t.Errorf("connection %d: %d signatures so far", i+1, n)
+		}
+	}
+}
+
 func TestMosquittoTakesMQTTInAWebSocket(t *testing.T) {
 	ca := newAuthority(t, "ca")
 	passwords := filepath.Join(t.TempDir(), "passwords")
@@ -180,7 +199,7 @@ func TestMosquittoTakesMQTTInAWebSocket(t *testing.T) {
 		o.Address = admitting(t, ca, "protocol websockets\n"+s.admission)
 		s.show(&o)
 		got := make(chan string, 1)
-		o.Receive = func(_ string, payload []byte) { got <- string(payload) }
+		o.Receive = func(_ string, payload []byte, ack func()) { ack(); got <- string(payload) }
 		c := eventually(t, o)
 		if err := c.Subscribe(t.Context(), "dev/dev1/#"); err != nil {
 			t.Fatalf("%s: %v", name, err)

@@ -8,13 +8,14 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"time"
 
 	"github.com/devid-agent/devid-agent/fault"
 	"github.com/devid-agent/devid-agent/internal/mtls"
 )
 
 // open dials and completes TLS, and the WebSocket in it where one is wanted.
-func (o Options) open(ctx context.Context) (*wire, error) {
+func (o Options) open(ctx context.Context) (*Prepared, error) {
 	dial := o.Dial
 	if dial == nil {
 		// TCP's own keep-alive would wake a radio every 15 s; MQTT's pings do its work.
@@ -22,33 +23,68 @@ func (o Options) open(ctx context.Context) (*wire, error) {
 	}
 	raw, err := dial(ctx, "tcp", o.Address)
 	if err != nil {
+		return nil, unreachable(err)
+	}
+	p := &Prepared{options: o, raw: raw, tickets: &tickets{ClientSessionCache: o.Sessions}}
+	if err := p.secure(ctx); err != nil {
+		raw.Close()
+		p.tickets.distrust(ctx)
 		return nil, err
 	}
-	signer := &witness{key: o.Certificate.PrivateKey}
-	secure := tls.Client(raw, o.config(signer))
+	return p, nil
+}
+
+// secure makes TLS of the raw connection, and a WebSocket of that where one is wanted.
+func (p *Prepared) secure(ctx context.Context) error {
+	userTimeout(p.raw, p.options.Unanswered)
+	signer := &witness{key: p.options.Certificate.PrivateKey}
+	secure := tls.Client(p.raw, p.options.config(signer, p.tickets))
+	p.link = &paced{Conn: secure}
+	p.stream = p.link
 	if err := secure.HandshakeContext(ctx); err != nil {
-		raw.Close()
 		if signer.err != nil {
-			return nil, fault.As(fault.Of(signer.err), fmt.Errorf("sign the TLS handshake: %w", signer.err))
+			return fault.As(fault.Of(signer.err), fmt.Errorf("sign the TLS handshake: %w", signer.err))
 		}
-		return nil, refusal(0, err)
+		p.distrust(err)
+		return cut(refusal(0, err))
 	}
-	if !o.WebSocket {
-		return newWire(raw, secure), nil
+	if !p.options.WebSocket {
+		return nil
 	}
-	stop := context.AfterFunc(ctx, func() { raw.Close() })
-	socket, err := o.upgrade(ctx, secure)
-	if !stop() || err != nil {
-		raw.Close()
-		return nil, refusal(0, errors.Join(err, ctx.Err()))
+	return p.socket(ctx)
+}
+
+// socket makes a WebSocket of the TLS connection.
+func (p *Prepared) socket(ctx context.Context) error {
+	stop := context.AfterFunc(ctx, func() { p.raw.Close() })
+	socket, err := p.options.upgrade(p.link)
+	if stop() && err == nil {
+		p.stream = socket
+		return nil
 	}
-	return newWire(raw, socket), nil
+	err = refusal(0, errors.Join(err, ctx.Err()))
+	if _, refused := errors.AsType[*RefusedError](err); refused {
+		return err
+	}
+	return &blockedError{err}
+}
+
+// distrust tells a dialer that can try another address that it was not the server who answered at this one.
+func (p *Prepared) distrust(err error) {
+	_, foreign := mtls.Distrust(err, time.Now(), mtls.Settings{})
+	if dialed, ok := p.raw.(interface{ Distrust() }); ok && foreign {
+		dialed.Distrust()
+	}
 }
 
 // config is TLS as the hub wants it. The certificate is presented whatever list of authorities the server sends:
 // crypto/tls would silently present none when the list does not name ours.
-func (o Options) config(signer *witness) *tls.Config {
+func (o Options) config(signer *witness, sessions *tickets) *tls.Config {
 	config := &tls.Config{ServerName: o.Host, RootCAs: o.Roots, MinVersion: tls.VersionTLS12}
+	config.DynamicRecordSizingDisabled = true // what waits together leaves in one record and one system call, also at first
+	if sessions.ClientSessionCache != nil {
+		config.ClientSessionCache = sessions
+	}
 	mine := o.Certificate
 	if len(mine.Certificate) == 0 {
 		return config

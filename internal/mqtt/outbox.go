@@ -2,16 +2,13 @@ package mqtt
 
 import (
 	"net"
+	"runtime"
 	"sync"
 	"time"
 )
 
-const (
-	// writeTimeout ends a session whose peer does not take what we write.
-	writeTimeout = 30 * time.Second
-	// plenty is how much may wait to be written before Publish does.
-	plenty = 64 << 10
-)
+// plenty is how much may wait to be written before Publish does.
+const plenty = 64 << 10
 
 // outbox holds what is to be written. Writing never waits for the network: paho's goroutines would wait for each
 // other then, and for longer than the session lives. What comes together leaves in one TLS record.
@@ -92,17 +89,16 @@ func (w *wire) Write(p []byte) (int, error) {
 func (w *wire) flush() {
 	var spare []byte
 	for range w.out.wake {
+		runtime.Gosched() // whoever is about to put something in does so first: one record and one system call for all
 		pending, ended := w.out.take(spare)
 		if ended {
 			return
 		}
-		if err := w.Conn.SetWriteDeadline(time.Now().Add(writeTimeout)); err != nil {
-			w.die(err)
-		} else if _, err := w.Conn.Write(pending); err != nil {
+		if _, err := w.Conn.Write(pending); err != nil {
 			w.die(err)
 		}
 		spare = pending
-		if cap(spare) > plenty {
+		if cap(spare) > 2*plenty {
 			spare = nil // a burst is over: give the memory back
 		}
 		w.out.written()

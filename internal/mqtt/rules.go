@@ -29,13 +29,13 @@ type rules struct {
 	subscribing map[uint16]bool // packet identifiers of SUBSCRIBEs without answer
 }
 
-// header reads the fixed header of a packet; length is how many bytes follow it.
-func header(in *bufio.Reader) (head []byte, length int, err error) {
+// header appends the fixed header of a packet to head; length is how many bytes follow it.
+func header(in *bufio.Reader, head []byte) (_ []byte, length int, err error) {
 	first, err := in.ReadByte()
 	if err != nil {
 		return nil, 0, err
 	}
-	head = []byte{first}
+	head = append(head, first)
 	for shift := 0; shift < 28; shift += 7 {
 		b, err := in.ReadByte()
 		if err != nil {

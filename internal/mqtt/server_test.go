@@ -2,6 +2,7 @@ package mqtt
 
 import (
 	"bufio"
+	"bytes"
 	"context"
 	"crypto/ecdsa"
 	"crypto/elliptic"
@@ -14,6 +15,7 @@ import (
 	"math/big"
 	"net"
 	"os"
+	"sync"
 	"testing"
 	"time"
 )
@@ -29,7 +31,7 @@ func newAuthority(t testing.TB, name string) *authority {
 	a := &authority{key: newKey(t)}
 	a.cert = a.sign(t, &x509.Certificate{
 		Subject: pkix.Name{CommonName: name}, IsCA: true, BasicConstraintsValid: true, KeyUsage: x509.KeyUsageCertSign,
-		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(24 * time.Hour),
+		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(365 * 24 * time.Hour),
 	}, a.key)
 	return a
 }
@@ -106,7 +108,7 @@ type peer struct {
 
 // read returns the next packet of the client: its type, and what follows the fixed header.
 func (p *peer) read() (kind byte, body []byte, err error) {
-	head, length, err := header(p.in)
+	head, length, err := header(p.in, nil)
 	if err != nil {
 		return 0, nil, err
 	}
@@ -164,14 +166,24 @@ func newWorld(t testing.TB, serve func(p *peer)) *world {
 	w.Dial = func(context.Context, string, string) (net.Conn, error) {
 		here, there := net.Pipe()
 		go func() {
-			defer there.Close()
-			if secure := w.accept(tls.Server(there, w.server)); secure != nil {
+			end := newRoomy(there)
+			defer end.Close()
+			if secure := w.accept(tls.Server(end, w.server)); secure != nil {
 				serve(&peer{secure, bufio.NewReader(secure)})
 			}
 		}()
 		return here, nil
 	}
 	return w
+}
+
+// today has the server show a certificate of this day to each client: here they last for one.
+func (w *world) today(t testing.TB) {
+	w.server.GetConfigForClient = func(*tls.ClientHelloInfo) (*tls.Config, error) {
+		config := w.server.Clone()
+		config.Certificates = []tls.Certificate{w.ca.issue(t, "hub.test", time.Now().Add(-time.Hour))}
+		return config, nil
+	}
 }
 
 func (w *world) dial(t testing.TB) *Conn {
@@ -181,4 +193,56 @@ func (w *world) dial(t testing.TB) *Conn {
 		t.Fatal(err)
 	}
 	return c
+}
+
+// stuck dials a peer that takes everything and never says a word.
+func (w *world) stuck(context.Context, string, string) (net.Conn, error) {
+	here, there := net.Pipe()
+	go func() {
+		defer there.Close()
+		_, _ = io.Copy(io.Discard, there)
+	}()
+	return here, nil
+}
+
+// roomy is an end of a pipe that takes what is written at once, as a socket does: both ends of a resumed TLS 1.3 session
+// write first. Its Close lets what was written through before.
+type roomy struct {
+	net.Conn
+	out  chan []byte
+	once sync.Once
+	gone chan struct{}
+}
+
+func newRoomy(c net.Conn) *roomy {
+	r := &roomy{Conn: c, out: make(chan []byte, 256), gone: make(chan struct{})}
+	go func() {
+		defer c.Close()
+		for {
+			select {
+			case p := <-r.out:
+				_, _ = c.Write(p)
+			case <-r.gone:
+				for len(r.out) > 0 {
+					_, _ = c.Write(<-r.out)
+				}
+				return
+			}
+		}
+	}()
+	return r
+}
+
+func (r *roomy) Write(p []byte) (int, error) {
+	select {
+	case r.out <- bytes.Clone(p):
+		return len(p), nil
+	case <-r.gone:
+		return 0, net.ErrClosed
+	}
+}
+
+func (r *roomy) Close() error {
+	r.once.Do(func() { close(r.gone) })
+	return nil
 }

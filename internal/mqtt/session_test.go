@@ -92,7 +92,7 @@ func TestMessagesArriveFromTheFirstByteAfterConnack(t *testing.T) {
 			p.obey()
 		})
 		arrived := make(chan string, 2)
-		w.Receive = func(topic string, payload []byte) { arrived <- topic + string(payload) }
+		w.Receive = func(topic string, payload []byte, ack func()) { ack(); arrived <- topic + string(payload) }
 		c := w.dial(t)
 		defer c.Close()
 		if a, b := <-arrived, <-arrived; a != "a1" || b != "b2" {

@@ -147,7 +147,7 @@ func FuzzUpgrade(f *testing.F) {
 				_, _ = there.Write(said)
 			}
 		}()
-		_, err := Options{Host: "h"}.upgrade(t.Context(), here)
+		_, err := Options{Host: "h"}.upgrade(here)
 		if wait := fault.RetryAfter(err); wait < 0 || wait > longest {
 			t.Errorf("a wait of %v", wait)
 		}

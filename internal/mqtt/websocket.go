@@ -1,19 +1,19 @@
 package mqtt
 
 import (
-	"context"
+	"bufio"
+	"crypto/rand"
+	"crypto/sha1"
+	"encoding/base64"
 	"errors"
 	"fmt"
 	"io"
 	"math"
 	"net"
 	"net/http"
-	"net/url"
 	"strconv"
 	"strings"
 	"time"
-
-	"github.com/gorilla/websocket"
 
 	"github.com/devid-agent/devid-agent/fault"
 )
@@ -30,57 +30,41 @@ const (
 	longest    = 24 * time.Hour // that a Retry-After can make us wait
 )
 
-// upgrade opens a WebSocket (RFC 6455) over conn, which is TLS already.
-func (o Options) upgrade(ctx context.Context, conn net.Conn) (net.Conn, error) {
-	opening := &prelude{Conn: conn, left: maxUpgrade}
-	dialer := websocket.Dialer{
-		Subprotocols:      []string{subprotocol},
-		WriteBufferSize:   16 << 10,
-		NetDialTLSContext: func(context.Context, string, string) (net.Conn, error) { return opening, nil },
-	}
-	target := url.URL{Scheme: "wss", Host: o.Host, Path: socketPath}
-	socket, answer, err := dialer.DialContext(ctx, target.String(), nil)
-	if errors.Is(err, websocket.ErrBadHandshake) {
-		return nil, noUpgrade(answer)
+// acceptGUID is what a server proves with that it knows WebSocket (RFC 6455, 1.3).
+const acceptGUID = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
+
+// upgrade opens a WebSocket (RFC 6455, 4.1) over conn, which is TLS already.
+func (o Options) upgrade(conn net.Conn) (net.Conn, error) {
+	nonce := make([]byte, 16)
+	_, _ = rand.Read(nonce) // never fails
+	key := base64.StdEncoding.EncodeToString(nonce)
+	_, writing := io.WriteString(conn, "GET "+socketPath+" HTTP/1.1\r\nHost: "+o.Host+"\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"+
+		"Sec-WebSocket-Key: "+key+"\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Protocol: "+subprotocol+"\r\n\r\n")
+	limited := &io.LimitedReader{R: conn, N: maxUpgrade}
+	in := bufio.NewReader(limited)
+	answer, err := http.ReadResponse(in, &http.Request{Method: http.MethodGet})
+	if err != nil && limited.N <= 0 {
+		err = fmt.Errorf("an HTTP answer of more than %d bytes", maxUpgrade)
 	}
 	if err != nil {
-		return nil, err
+		return nil, errors.Join(err, writing) // the server may have said why before it hung up
 	}
-	if got := socket.Subprotocol(); got != subprotocol {
+	if !switches(answer, key) {
+		return nil, noUpgrade(answer)
+	}
+	if got := answer.Header.Get("Sec-WebSocket-Protocol"); got != subprotocol {
 		return nil, fault.As(fault.Permanent, fmt.Errorf("the server opens a WebSocket for %q, not for MQTT", got))
 	}
-	opening.left = math.MaxInt
-	// A pong waits for what is being written, and no shorter than that: gorilla's one second would end a slow session.
-	socket.SetPingHandler(func(data string) error {
-		return socket.WriteControl(websocket.PongMessage, []byte(data), time.Now().Add(writeTimeout))
-	})
-	return &frames{Conn: socket}, nil
+	limited.N = math.MaxInt64
+	return &frames{Conn: conn, in: in}, nil
 }
 
-// prelude is the connection before it is a WebSocket: an answer of bounded size, and a write that goes wrong does not
-// hide what the server had to say before it hung up.
-type prelude struct {
-	net.Conn
-	left int
-}
-
-func (p *prelude) Read(b []byte) (int, error) {
-	if p.left <= 0 {
-		return 0, fmt.Errorf("an HTTP answer of more than %d bytes", maxUpgrade)
-	}
-	n, err := p.Conn.Read(b[:min(len(b), p.left)])
-	if p.left != math.MaxInt {
-		p.left -= n
-	}
-	return n, err
-}
-
-func (p *prelude) Write(b []byte) (int, error) {
-	n, err := p.Conn.Write(b)
-	if p.left != math.MaxInt {
-		return len(b), nil // the read that follows tells
-	}
-	return n, err
+// switches reports whether the answer opens a WebSocket for who has asked with key.
+func switches(answer *http.Response, key string) bool {
+	sum := sha1.Sum([]byte(key + acceptGUID))
+	return answer.StatusCode == http.StatusSwitchingProtocols && strings.EqualFold(answer.Header.Get("Upgrade"), "websocket") &&
+		strings.Contains(strings.ToLower(answer.Header.Get("Connection")), "upgrade") &&
+		answer.Header.Get("Sec-WebSocket-Accept") == base64.StdEncoding.EncodeToString(sum[:])
 }
 
 // noUpgrade says who can help when the server answers HTTP and opens no WebSocket.
@@ -108,61 +92,4 @@ func patient(err error, after string) error {
 		return err
 	}
 	return fault.Later(err, min(time.Duration(n)*time.Second, longest))
-}
-
-// frames is a WebSocket as a stream of bytes. The borders of frames mean nothing to MQTT (MQTT 3.1.1, 6).
-type frames struct {
-	*websocket.Conn
-	frame io.Reader // nil before the next one
-}
-
-func (f *frames) Read(p []byte) (int, error) {
-	for {
-		if f.frame == nil {
-			kind, frame, err := f.NextReader()
-			if err != nil {
-				return 0, err
-			}
-			if kind != websocket.BinaryMessage {
-				return 0, errors.New("the server breaks the protocol: a frame that is not binary")
-			}
-			f.frame = frame
-		}
-		n, err := f.frame.Read(p)
-		if errors.Is(err, io.EOF) {
-			f.frame, err = nil, nil
-		}
-		if n > 0 || err != nil {
-			return n, err
-		}
-	}
-}
-
-// Write sends each packet as a message of its own, as all of Microsoft's SDKs do: what comes together may be more than
-// the server takes in one.
-func (f *frames) Write(p []byte) (written int, err error) {
-	for written < len(p) {
-		n := leading(p[written:])
-		if err := f.WriteMessage(websocket.BinaryMessage, p[written:written+n]); err != nil {
-			return written, err
-		}
-		written += n
-	}
-	return written, nil
-}
-
-// leading is the length of the first packet in p, and all of p where that is not whole.
-func leading(p []byte) int {
-	length := 0
-	for i := 1; i < len(p) && i <= 4; i++ {
-		length |= int(p[i]&0x7f) << (7 * (i - 1))
-		if p[i] < 0x80 {
-			return min(i+1+length, len(p))
-		}
-	}
-	return len(p)
-}
-
-func (f *frames) SetDeadline(t time.Time) error {
-	return errors.Join(f.SetReadDeadline(t), f.SetWriteDeadline(t))
 }

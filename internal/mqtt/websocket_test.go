@@ -31,7 +31,7 @@ func (w *world) accept(conn net.Conn) net.Conn {
 	if err != nil {
 		return nil
 	}
-	return &frames{Conn: socket}
+	return &served{Conn: socket}
 }
 
 // taken is a connection that an http.Handler may take over.
@@ -66,7 +66,7 @@ func TestWebSocketCarriesMessagesBothWays(t *testing.T) {
 		p.obey()
 	}, func(t *testing.T, w *world) {
 		got := make(chan string, 3)
-		w.Receive = func(topic string, payload []byte) { got <- topic + string(payload) }
+		w.Receive = func(topic string, payload []byte, ack func()) { ack(); got <- topic + string(payload) }
 		c := w.dial(t)
 		for _, want := range []string{"a1", "b2", "c3"} {
 			if m := <-got; m != want {
@@ -92,7 +92,7 @@ func TestWebSocketCarriesMessagesBothWays(t *testing.T) {
 func TestEachPacketIsAMessageOfItsOwn(t *testing.T) {
 	inSocket(t, func(p *peer) {
 		p.accept()
-		socket := p.Conn.(*frames).Conn
+		socket := p.Conn.(*served).Conn
 		for range 20 {
 			_, message, err := socket.ReadMessage()
 			if err != nil {
@@ -124,7 +124,7 @@ func TestWebSocketPingIsAnsweredAndItsCloseEndsTheSession(t *testing.T) {
 		ponged := false
 		inSocket(t, func(p *peer) {
 			p.accept()
-			socket := p.Conn.(*frames).Conn
+			socket := p.Conn.(*served).Conn
 			socket.SetPongHandler(func(data string) error {
 				ponged = data == "there?"
 				end(socket)
@@ -192,4 +192,37 @@ func TestPortFollowsTheTransport(t *testing.T) {
 		}
 		_, _ = Dial(t.Context(), w.Options)
 	}
+}
+
+// served is the server's end of a WebSocket as a stream of bytes, by the library that others use.
+type served struct {
+	*websocket.Conn
+	frame io.Reader // nil before the next one
+}
+
+func (s *served) Read(p []byte) (int, error) {
+	for {
+		if s.frame == nil {
+			_, frame, err := s.NextReader()
+			if err != nil {
+				return 0, err
+			}
+			s.frame = frame
+		}
+		n, err := s.frame.Read(p)
+		if errors.Is(err, io.EOF) {
+			s.frame, err = nil, nil
+		}
+		if n > 0 || err != nil {
+			return n, err
+		}
+	}
+}
+
+func (s *served) Write(p []byte) (int, error) {
+	return len(p), s.WriteMessage(websocket.BinaryMessage, p)
+}
+
+func (s *served) SetDeadline(t time.Time) error {
+	return errors.Join(s.SetReadDeadline(t), s.SetWriteDeadline(t))
 }

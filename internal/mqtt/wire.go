@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -15,10 +16,12 @@ import (
 // remembers how it ended. paho is not so careful: a SUBACK with a code too many is a panic there, and a claimed
 // length is memory taken.
 type wire struct {
-	net.Conn          // TLS
+	net.Conn          // TLS, or the WebSocket in it
+	link     *paced   // TLS
 	raw      net.Conn // under it: closed without TLS's goodbye, which may block
 	in       *bufio.Reader
 	packet   []byte // what is left of the packet being read
+	memory   []byte // where it is, and the next one will be
 	rules    rules
 	out      outbox
 	pulse    pulse
@@ -29,11 +32,12 @@ type wire struct {
 	dead   chan struct{} // closed after err is set
 }
 
-func newWire(raw, secure net.Conn) *wire {
+func newWire(raw net.Conn, link *paced, stream net.Conn) *wire {
 	w := &wire{
-		Conn:  secure,
+		Conn:  stream,
+		link:  link,
 		raw:   raw,
-		in:    bufio.NewReader(secure),
+		in:    bufio.NewReader(stream),
 		rules: rules{subscribing: make(map[uint16]bool)},
 		out:   newOutbox(),
 		dead:  make(chan struct{}),
@@ -53,13 +57,16 @@ func (w *wire) Read(p []byte) (int, error) {
 	return n, nil
 }
 
-// next reads one packet and holds it against the rules.
+// next reads one packet and holds it against the rules. Whoever reads copies: the memory serves for the one after, too.
 func (w *wire) next() error {
-	head, length, err := header(w.in)
+	head, length, err := header(w.in, w.memory[:0])
 	if err != nil {
 		return err
 	}
-	packet := append(head, make([]byte, length)...)
+	packet := slices.Grow(head, length)[:len(head)+length]
+	if w.memory = packet; cap(packet) > plenty {
+		w.memory = nil // one large message: give the memory back
+	}
 	body := packet[len(head):]
 	if _, err := io.ReadFull(w.in, body); err != nil {
 		return err

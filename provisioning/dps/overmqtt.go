@@ -33,7 +33,7 @@ func (r *registration) overMQTT(ctx context.Context) (session, error) {
 	return s, nil
 }
 
-func (r *registration) options(token string, receive func(string, []byte)) mqtt.Options {
+func (r *registration) options(token string, receive func(string, []byte, func())) mqtt.Options {
 	c := r.client.config
 	return mqtt.Options{
 		Host:        c.Endpoint,
@@ -58,7 +58,8 @@ func (c *Client) username(id string) string {
 	return name
 }
 
-func (s *overMQTT) receive(topic string, body []byte) {
+func (s *overMQTT) receive(topic string, body []byte, ack func()) {
+	ack()
 	if a, ok := parseAnswer(topic, body); ok {
 		select {
 		case s.answers <- a:

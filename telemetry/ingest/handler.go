@@ -7,10 +7,9 @@ import (
 	"fmt"
 	"io"
 	"math"
-	"mime"
+	"net"
 	"net/http"
 	"strconv"
-	"strings"
 	"syscall"
 	"time"
 
@@ -29,7 +28,16 @@ type refusal struct {
 	Err    string        `json:"error"`
 	Hint   string        `json:"hint,omitempty"`
 	after  time.Duration // when to come again
-	cause  error
+}
+
+// one and many are the answers that promise.
+type one struct {
+	Seq uint64 `json:"seq"`
+}
+
+type many struct {
+	First uint64 `json:"first"`
+	Last  uint64 `json:"last"`
 }
 
 func (s *Server) handler() http.Handler {
@@ -38,6 +46,10 @@ func (s *Server) handler() http.Handler {
 	mux.HandleFunc("GET /v1/health", s.health)
 	mux.HandleFunc(prefix+"{stream}", wrongMethod("POST"))
 	mux.HandleFunc("/v1/health", wrongMethod("GET, HEAD"))
+	if s.Cloud != nil {
+		mux.Handle("/v1/methods/", s.Cloud)
+		mux.Handle("/v1/messages/", s.Cloud)
+	}
 	mux.HandleFunc("/", unknownPath)
 	return mux
 }
@@ -60,98 +72,150 @@ func unknownPath(w http.ResponseWriter, r *http.Request) {
 	refuse(w, &refusal{status: http.StatusNotFound, Err: "nothing is at " + r.URL.Path, Hint: "send readings by " + theRoute})
 }
 
-// telemetry promises a reading: 200 is said only after Append has returned.
+// telemetry promises readings: 200 is said only after they are on the medium, and 202 where the stream's durability is
+// a time within which they will be (RFC 9110, section 15.3.3: accepted, and not yet completed).
 func (s *Server) telemetry(w http.ResponseWriter, r *http.Request) {
-	seq, no := s.take(w, r)
-	s.account(no)
+	stream, status := r.PathValue("stream"), http.StatusOK
+	kind, no := s.admit(r, stream)
 	if no != nil {
+		s.gate.refused.Add(1)
 		refuse(w, no)
 		return
 	}
-	answer(w, http.StatusOK, struct {
-		Seq uint64 `json:"seq"`
-	}{seq})
+	first, n, no := s.take(w, r, stream, kind)
+	if no != nil {
+		s.gate.refused.Add(uint64(max(n, 1)))
+		refuse(w, no)
+		return
+	}
+	s.gate.taken.Add(uint64(n))
+	if s.soon(stream) {
+		status = http.StatusAccepted
+	}
+	if isBatch(kind) {
+		answer(w, status, many{first, first + uint64(n) - 1})
+		return
+	}
+	answer(w, status, one{first})
 }
 
-func (s *Server) take(w http.ResponseWriter, r *http.Request) (uint64, *refusal) {
-	stream := r.PathValue("stream")
-	if !validStream(stream) {
-		return 0, &refusal{status: http.StatusBadRequest, Err: fmt.Sprintf("%.80q is no name of a stream", stream),
+// admit says whether the body may come at all, and of what type it is.
+func (s *Server) admit(r *http.Request, stream string) (kind string, no *refusal) {
+	if !spool.ValidStream(stream) {
+		return "", &refusal{status: http.StatusBadRequest, Err: fmt.Sprintf("%.80q is no name of a stream", stream),
 			Hint: "use 1 to 64 of a-z A-Z 0-9 - _ ."}
 	}
-	if no := checkType(r.Header); no != nil {
-		return 0, no
+	p, _ := r.Context().Value(peerKey{}).(peer)
+	if !allowed(s.rules().grants, p, stream) {
+		return "", &refusal{status: http.StatusForbidden, Err: fmt.Sprintf("%v may not write the stream %s", p, stream),
+			Hint: "have it named under telemetry.ingest.permissions"}
 	}
-	body, no := s.read(w, r)
-	if no != nil {
-		return 0, no
+	if wait := s.gate.quotas.wait(p.client()); wait > 0 {
+		return "", &refusal{status: http.StatusTooManyRequests, Err: fmt.Sprintf("%v has sent what telemetry.ingest.quota allows in a minute", p),
+			Hint: "come again later, or send more readings in one batch", after: wait}
 	}
-	seq, err := s.append(r.Context(), stream, body)
-	if err != nil {
-		return 0, spoolRefusal(err)
-	}
-	return seq, nil
+	return mediaType(r.Header)
 }
 
-// append stores a reading that is here, also when its sender has hung up meanwhile: it may never come again.
-func (s *Server) append(ctx context.Context, stream string, body []byte) (uint64, error) {
-	ctx, stop := context.WithTimeout(context.WithoutCancel(ctx), appendTimeout)
-	defer stop()
-	return s.Spool.Append(ctx, stream, body)
-}
-
-func checkType(h http.Header) *refusal {
-	kind, params, err := mime.ParseMediaType(h.Get("Content-Type"))
-	charset, set := params["charset"]
-	if err == nil && kind == "application/json" && (!set || strings.EqualFold(charset, "utf-8")) && h.Get("Content-Encoding") == "" {
-		return nil
-	}
-	return &refusal{status: http.StatusUnsupportedMediaType, Err: "the reading is not announced as plain JSON in UTF-8",
-		Hint: "send Content-Type: application/json, and no Content-Encoding"}
-}
-
-// read returns the body when it is one JSON value of legal size.
-func (s *Server) read(w http.ResponseWriter, r *http.Request) ([]byte, *refusal) {
-	most := s.MaxBody
-	if most == 0 {
-		most = spool.MaxBody
-	}
+// take stores the n readings of the body, all or none.
+func (s *Server) take(w http.ResponseWriter, r *http.Request, stream, kind string) (first uint64, n int, no *refusal) {
+	most := s.most(kind)
 	if r.ContentLength > most {
 		w.Header().Set("Connection", "close") // rather than reading to the end what nobody wants
-		return nil, tooLarge(most)
+		return 0, 0, tooLarge(most, kind)
 	}
-	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, most))
+	size := most
+	if r.ContentLength >= 0 {
+		size = r.ContentLength
+	}
+	if no := s.hold(r.Context(), size); no != nil {
+		w.Header().Set("Connection", "close")
+		return 0, 0, no
+	}
+	defer s.gate.hand.give(size)
+	body, no := read(w, r, most, kind)
+	if no != nil {
+		return 0, 0, no
+	}
+	all, err := readings(stream, kind, body)
+	if err != nil {
+		return 0, 0, &refusal{status: http.StatusBadRequest, Err: err.Error(), Hint: hintFor(kind)}
+	}
+	p, _ := r.Context().Value(peerKey{}).(peer)
+	s.gate.quotas.charge(p.client(), len(all), len(body))
+	first, err = s.put(context.WithoutCancel(r.Context()), all...)
+	if err != nil {
+		return 0, len(all), spoolRefusal(err)
+	}
+	return first, len(all), nil
+}
+
+// most is how long a body of this type may be.
+func (s *Server) most(kind string) int64 {
+	if isBatch(kind) {
+		return or(s.MaxBatch, usualBatch)
+	}
+	return or(s.MaxBody, spool.MaxBody)
+}
+
+// hold waits until n bytes more may be in memory. Who waits in vain is told so, and has lost nothing.
+func (s *Server) hold(ctx context.Context, n int64) *refusal {
+	ctx, stop := context.WithTimeout(ctx, handTimeout)
+	defer stop()
+	if s.gate.hand.take(ctx, n) == nil {
+		return nil
+	}
+	return &refusal{status: http.StatusServiceUnavailable, Err: "too many readings wait for the medium", Hint: "come again later, with fewer at a time",
+		after: handTimeout}
+}
+
+func read(w http.ResponseWriter, r *http.Request, most int64, kind string) ([]byte, *refusal) {
+	body, err := readAll(http.MaxBytesReader(w, r.Body, most), r.ContentLength)
 	if _, ok := errors.AsType[*http.MaxBytesError](err); ok {
-		return nil, tooLarge(most)
+		return nil, tooLarge(most, kind)
 	}
 	if err != nil {
 		return nil, &refusal{status: http.StatusRequestTimeout, Err: "the reading did not arrive whole", Hint: "send it at once, when all of it is ready"}
 	}
-	if !json.Valid(body) {
-		return nil, &refusal{status: http.StatusBadRequest, Err: whyInvalid(body), Hint: "send one JSON value"}
-	}
 	return body, nil
 }
 
-func tooLarge(most int64) *refusal {
-	return &refusal{status: http.StatusRequestEntityTooLarge, Err: fmt.Sprintf("a reading has at most %d bytes", most), Hint: "send it in parts"}
+// readAll is io.ReadAll where the size is known beforehand: nothing is copied as it grows.
+func readAll(r io.Reader, size int64) ([]byte, error) {
+	if size < 0 {
+		return io.ReadAll(r)
+	}
+	body := make([]byte, size)
+	_, err := io.ReadFull(r, body)
+	return body, err
 }
 
-func whyInvalid(body []byte) string {
-	var v any
-	err := json.Unmarshal(body, &v)
-	if e, ok := errors.AsType[*json.SyntaxError](err); ok {
-		return fmt.Sprintf("the reading is not JSON: byte %d: %v", e.Offset, e)
+func tooLarge(most int64, kind string) *refusal {
+	no := &refusal{status: http.StatusRequestEntityTooLarge, Err: fmt.Sprintf("a reading has at most %d bytes", most), Hint: "send it in parts"}
+	if isBatch(kind) {
+		no.Err, no.Hint = fmt.Sprintf("a batch has at most %d bytes", most), "send it in several batches"
 	}
-	return "the reading is not JSON"
+	return no
+}
+
+func hintFor(kind string) string {
+	switch kind {
+	case typeJSON:
+		return "send one JSON value, or a batch as " + typeLines
+	case typeLines:
+		return "send one JSON value a line; nothing of the batch was stored"
+	case typeSequence:
+		return "send one CBOR item behind the other; nothing of the batch was stored"
+	}
+	return "send what Content-Type says"
 }
 
 // spoolRefusal says why a reading is not on the medium: no space is 507, all else will pass or is for a person.
 func spoolRefusal(err error) *refusal {
-	no := &refusal{status: http.StatusServiceUnavailable, Err: err.Error(), Hint: fault.Hint(err), cause: err,
+	no := &refusal{status: http.StatusServiceUnavailable, Err: err.Error(), Hint: fault.Hint(err),
 		after: max(5*time.Second, fault.RetryAfter(err))}
 	switch {
-	case errors.Is(err, syscall.ENOSPC), errors.Is(err, syscall.EDQUOT):
+	case full(err), errors.Is(err, syscall.ENOSPC), errors.Is(err, syscall.EDQUOT):
 		no.status = http.StatusInsufficientStorage
 	case fault.Of(err) == fault.Permanent:
 		no.status, no.after = http.StatusUnprocessableEntity, 0
@@ -167,35 +231,15 @@ func refuse(w http.ResponseWriter, no *refusal) {
 }
 
 func answer(w http.ResponseWriter, status int, body any) {
-	w.Header().Set("Content-Type", "application/json")
+	w.Header().Set("Content-Type", typeJSON)
 	w.Header().Set("X-Content-Type-Options", "nosniff")
 	w.WriteHeader(status)
 	_ = json.NewEncoder(w).Encode(body) // whoever hung up has lost the answer, not the reading
 }
 
-func validStream(s string) bool {
-	if len(s) == 0 || len(s) > 64 {
-		return false
-	}
-	for _, r := range s {
-		if (r < 'a' || r > 'z') && (r < 'A' || r > 'Z') && (r < '0' || r > '9') && r != '-' && r != '_' && r != '.' {
-			return false
-		}
-	}
-	return true
-}
+// peerKey finds the peer in the context of a request.
+type peerKey struct{}
 
-// account counts a reading and tells of a change; a client's own mistakes are told to the client alone.
-func (s *Server) account(no *refusal) {
-	if no != nil {
-		s.refused.Add(1)
-		if no.cause != nil && !s.refusing.Swap(true) {
-			s.Log.Error("readings are refused: the spool does not take them", "err", no.cause, "hint", no.Hint)
-		}
-		return
-	}
-	s.taken.Add(1)
-	if s.refusing.Swap(false) {
-		s.Log.Info("the spool takes readings again")
-	}
+func knowPeer(ctx context.Context, c net.Conn) context.Context {
+	return context.WithValue(ctx, peerKey{}, peerOf(c))
 }

@@ -1,5 +1,5 @@
-// Package ingest takes readings from other programs on the device: HTTP/1.1 on a Unix socket, where 200 means
-// that the reading is on the medium.
+// Package ingest takes readings from other programs on the device, by HTTP/1.1 on a Unix socket and by MQTT: what it
+// acknowledges is on the medium.
 package ingest
 
 import (
@@ -11,43 +11,44 @@ import (
 	"net"
 	"net/http"
 	"sync"
-	"sync/atomic"
 	"time"
+
+	"github.com/devid-agent/devid-agent/telemetry/spool"
 )
 
 // Spool keeps readings. A *spool.Spool is one.
 type Spool interface {
-	// Append stores body and returns once it is on the medium.
-	Append(ctx context.Context, stream string, body []byte) (seq uint64, err error)
+	// Put stores all readings or none, and returns the number of the first, which the others follow. Where the durability
+	// of their stream is to be on the medium, they are when it returns.
+	Put(ctx context.Context, readings ...spool.Reading) (first uint64, err error)
 }
 
-// Server takes readings from programs that may open its socket. Its file mode is the only access control.
+// Server takes readings from programs that may open its socket, and holds the rules for those that come by MQTT.
 type Server struct {
-	Path    string      // of the socket; its directory is made where it does not exist
-	Mode    fs.FileMode // of the socket; 0 is 0660
-	Spool   Spool
-	MaxBody int64 // bytes of one reading; 0 is spool.MaxBody
-	Conns   int   // connections at a time, further ones wait; 0 is 64
-	Log     *slog.Logger
+	Path string      // of the socket; its directory is made where it does not exist
+	Mode fs.FileMode // of the socket; 0 is 0660
 
-	taken, refused atomic.Uint64
-	refusing       atomic.Bool // the spool did not take the last reading
-}
+	Spool Spool
+	// Volatile says of a stream that Put returns before its readings are on the medium: 202 is said instead of 200.
+	// nil is none.
+	Volatile func(stream string) bool
 
-// Readings counts what became of the readings since the start.
-type Readings struct {
-	Taken   uint64 `json:"taken"`   // promised: on the medium
-	Refused uint64 `json:"refused"` // told to the sender
-}
+	Permissions []Permission // none: whoever may open the socket may write every stream
+	Quota       Quota        // of each client
+	MaxBody     int64        // bytes of one reading; 0 is spool.MaxBody
+	MaxBatch    int64        // bytes of a batch over HTTP; 0 is 1 MiB
+	InHand      int64        // bytes of readings in memory at a time, further ones wait; 0 is 4 MiB
+	Conns       int          // connections at a time, further ones wait; 0 is 64
+	Cloud       http.Handler // /v1/methods/ and /v1/messages/; nil = they are not there
+	Log         *slog.Logger
 
-// Readings is the count so far.
-func (s *Server) Readings() Readings {
-	return Readings{Taken: s.taken.Load(), Refused: s.refused.Load()}
+	gate gate
 }
 
 const (
 	usualMode  = 0o660
 	usualConns = 64
+	usualBatch = 1 << 20
 	// grace is for readings that are on their way to the medium when the agent stops.
 	grace = 2 * time.Second
 )
@@ -57,15 +58,18 @@ const (
 const (
 	headerTimeout = 5 * time.Second
 	readTimeout   = 10 * time.Second // of a request, and of silence between two: connecting again is cheap here
-	appendTimeout = 20 * time.Second // a card that collects its garbage takes seconds
-	writeTimeout  = readTimeout + appendTimeout + 5*time.Second
+	handTimeout   = 5 * time.Second  // of waiting until others' readings are stored
+	writeTimeout  = readTimeout + handTimeout + appendTimeout + 5*time.Second
 	maxHeader     = 8 << 10
 )
 
 // Run serves until ctx ends, then finishes what has begun, 2 s long, and returns ctx's error. Any other error says
 // why the socket cannot be served; Run may be called again.
 func (s *Server) Run(ctx context.Context) error {
-	socket, err := s.listen(ctx)
+	if err := s.rules().wrong; err != nil {
+		return err
+	}
+	socket, err := door{path: s.Path, mode: s.Mode, key: "telemetry.ingest.socket"}.listen(ctx)
 	if err != nil {
 		return err
 	}
@@ -90,6 +94,7 @@ func (s *Server) server() *http.Server {
 		ReadTimeout:       readTimeout,
 		WriteTimeout:      writeTimeout,
 		MaxHeaderBytes:    maxHeader,
+		ConnContext:       knowPeer,
 		ErrorLog:          slog.NewLogLogger(s.Log.Handler(), slog.LevelDebug),
 	}
 }
@@ -103,18 +108,22 @@ func finish(server *http.Server) {
 }
 
 // limit is l with at most n connections open at a time.
-func limit(l net.Listener, n int) net.Listener {
-	return &limited{Listener: l, room: make(chan struct{}, n), closed: make(chan struct{})}
+func limit(l net.Listener, n int) *limited {
+	return &limited{Listener: l, room: make(chan struct{}, n), closed: make(chan struct{}), crowded: func() {}}
 }
 
 type limited struct {
 	net.Listener
-	room   chan struct{}
-	closed chan struct{}
-	once   sync.Once
+	room    chan struct{}
+	closed  chan struct{}
+	once    sync.Once
+	crowded func() // called when the next one has to wait
 }
 
 func (l *limited) Accept() (net.Conn, error) {
+	if len(l.room) == cap(l.room) {
+		l.crowded()
+	}
 	select {
 	case l.room <- struct{}{}:
 	case <-l.closed:
@@ -142,11 +151,4 @@ func (g *guest) Close() error {
 	err := g.Conn.Close()
 	g.leave()
 	return err
-}
-
-func or(n, usual int) int {
-	if n == 0 {
-		return usual
-	}
-	return n
 }

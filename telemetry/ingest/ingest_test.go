@@ -37,7 +37,7 @@ func TestPromiseIsGivenOnlyAfterTheMediumHasIt(t *testing.T) {
 	<-spool.enter
 	select {
 	case got := <-answered:
-		t.Fatalf("answered %+v before Append returned", got)
+		t.Fatalf("answered %+v before Put returned", got)
 	case <-time.After(50 * time.Millisecond): // a proof of absence cannot wait for an event
 	}
 	close(spool.door)

@@ -14,24 +14,31 @@ import (
 	"github.com/devid-agent/devid-agent/fault"
 )
 
+// door is a Unix socket as the configuration has it.
+type door struct {
+	path string
+	mode fs.FileMode // 0 is usualMode
+	key  string      // of the configuration, which names path
+}
+
 // listen makes the socket appear under its path with its mode, ready to accept.
-func (s *Server) listen(ctx context.Context) (net.Listener, error) {
-	mode := s.Mode
+func (d door) listen(ctx context.Context) (net.Listener, error) {
+	mode := d.mode
 	if mode == 0 {
 		mode = usualMode
 	}
-	if err := os.MkdirAll(filepath.Dir(s.Path), 0o755); err != nil {
-		return nil, label("make the directory of the socket", err)
+	if err := os.MkdirAll(filepath.Dir(d.path), 0o755); err != nil {
+		return nil, d.label("make the directory of the socket", err)
 	}
-	if err := s.vacate(ctx); err != nil {
+	if err := d.vacate(ctx); err != nil {
 		return nil, err
 	}
-	l, err := (&net.ListenConfig{Control: born(mode)}).Listen(ctx, "unix", s.Path)
+	l, err := (&net.ListenConfig{Control: born(mode)}).Listen(ctx, "unix", d.path)
 	if err != nil {
-		return nil, label("listen on "+s.Path, err)
+		return nil, d.label("listen on "+d.path, err)
 	}
-	if err := os.Chmod(s.Path, mode); err != nil {
-		return nil, errors.Join(label("set the mode of "+s.Path, err), l.Close())
+	if err := os.Chmod(d.path, mode); err != nil {
+		return nil, errors.Join(d.label("set the mode of "+d.path, err), l.Close())
 	}
 	return l, nil
 }
@@ -47,45 +54,45 @@ func born(mode fs.FileMode) func(network, address string, c syscall.RawConn) err
 }
 
 // vacate makes sure that the path is free for a socket: a stale one, which nobody serves, may be replaced.
-func (s *Server) vacate(ctx context.Context) error {
-	info, err := os.Lstat(s.Path)
+func (d door) vacate(ctx context.Context) error {
+	info, err := os.Lstat(d.path)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
 	}
 	if err != nil {
-		return label("look for a socket at "+s.Path, err)
+		return d.label("look for a socket at "+d.path, err)
 	}
 	if info.Mode().Type() != fs.ModeSocket {
-		return fault.AskOperator(fmt.Errorf("listen on %s: something else is there", s.Path),
-			"remove it, or name another path as telemetry.ingest.socket")
+		return fault.AskOperator(fmt.Errorf("listen on %s: something else is there", d.path),
+			"remove it, or name another path as "+d.key)
 	}
 	ctx, stop := context.WithTimeout(ctx, time.Second)
 	defer stop()
-	c, err := new(net.Dialer).DialContext(ctx, "unix", s.Path)
+	c, err := new(net.Dialer).DialContext(ctx, "unix", d.path)
 	if err == nil {
 		_ = c.Close()
 	}
 	if errors.Is(err, syscall.ECONNREFUSED) {
-		return label("remove the stale socket "+s.Path, os.Remove(s.Path))
+		return d.label("remove the stale socket "+d.path, os.Remove(d.path))
 	}
 	if err == nil || !errors.Is(err, fs.ErrNotExist) {
-		return fault.AskOperator(fmt.Errorf("listen on %s: another program serves it", s.Path),
-			"stop the other devid-agent, or name another path as telemetry.ingest.socket")
+		return fault.AskOperator(fmt.Errorf("listen on %s: another program serves it", d.path),
+			"stop the other devid-agent, or name another path as "+d.key)
 	}
 	return nil
 }
 
 // label says what a person can do about err, where that is known.
-func label(verb string, err error) error {
+func (d door) label(verb string, err error) error {
 	if err == nil {
 		return nil
 	}
 	wrapped := fmt.Errorf("%s: %w", verb, err)
 	switch {
 	case errors.Is(err, fs.ErrPermission), errors.Is(err, syscall.EROFS):
-		return fault.AskOperator(wrapped, "let systemd make the directory (RuntimeDirectory=devid-agent), or name another path as telemetry.ingest.socket")
+		return fault.AskOperator(wrapped, "let systemd make the directory (RuntimeDirectory=devid-agent), or name another path as "+d.key)
 	case errors.Is(err, syscall.EINVAL), errors.Is(err, syscall.ENAMETOOLONG):
-		return fault.AskOperator(wrapped, "a socket's path has at most 107 characters: name a shorter one as telemetry.ingest.socket")
+		return fault.AskOperator(wrapped, "a socket's path has at most 107 characters: name a shorter one as "+d.key)
 	}
 	return wrapped
 }

@@ -30,8 +30,7 @@ func TestSocketHasItsModeFromTheFirstMoment(t *testing.T) {
 	for mode, want := range map[fs.FileMode]fs.FileMode{0: 0o660, 0o600: 0o600, 0o666: 0o666} {
 		path := filepath.Join(shortDir(t), "ingest.sock")
 		var born fs.FileMode
-		s := &Server{Path: path, Mode: mode}
-		l, err := s.listen(t.Context())
+		l, err := door{path: path, mode: mode}.listen(t.Context())
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -14,18 +14,23 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"github.com/devid-agent/devid-agent/fault"
+	"github.com/devid-agent/devid-agent/telemetry/spool"
 )
 
 // shelf is a spool in memory: it keeps what it takes, and can be told to refuse or to hold the door.
 type shelf struct {
 	mu    sync.Mutex
 	kept  []string
+	types []string // of kept
+	puts  int      // commits
 	err   error
-	enter chan struct{} // where not nil: told when an Append has begun …
+	enter chan struct{} // where not nil: told when a Put has begun …
 	door  chan struct{} // … and waits for this
 }
 
-func (s *shelf) Append(ctx context.Context, stream string, body []byte) (uint64, error) {
+func (s *shelf) Put(ctx context.Context, readings ...spool.Reading) (uint64, error) {
 	if s.enter != nil {
 		s.enter <- struct{}{}
 		select {
@@ -39,14 +44,30 @@ func (s *shelf) Append(ctx context.Context, stream string, body []byte) (uint64,
 	if s.err != nil {
 		return 0, s.err
 	}
-	s.kept = append(s.kept, stream+" "+string(body))
-	return uint64(len(s.kept)), nil
+	s.puts++
+	for _, r := range readings {
+		s.kept, s.types = append(s.kept, r.Stream+" "+string(r.Body)), append(s.types, r.Type)
+	}
+	return uint64(len(s.kept) - len(readings) + 1), nil
 }
 
 func (s *shelf) all() []string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return append([]string(nil), s.kept...)
+}
+
+// commits is how many there were, and kind the type of the i-th reading.
+func (s *shelf) commits() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.puts
+}
+
+func (s *shelf) kind(i int) string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.types[i]
 }
 
 func (s *shelf) refuse(err error) {
@@ -145,6 +166,8 @@ type reply struct {
 	status int
 	header http.Header
 	Seq    uint64 `json:"seq"`
+	First  uint64 `json:"first"`
+	Last   uint64 `json:"last"`
 	Err    string `json:"error"`
 	Hint   string `json:"hint"`
 }
@@ -173,4 +196,27 @@ func (w *serving) do(t testing.TB, method, path, contentType string, body io.Rea
 func (w *serving) post(t testing.TB, stream, body string) reply {
 	t.Helper()
 	return w.do(t, "POST", "/v1/telemetry/"+stream, "application/json", strings.NewReader(body))
+}
+
+// lanes is a spool that refuses one stream until it is opened.
+type lanes struct {
+	mu   sync.Mutex
+	full string
+	kept map[string]int
+}
+
+func (l *lanes) Put(_ context.Context, readings ...spool.Reading) (uint64, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if readings[0].Stream == l.full {
+		return 0, fault.Later(spool.ErrFull, time.Second)
+	}
+	l.kept[readings[0].Stream] += len(readings)
+	return 1, nil
+}
+
+func (l *lanes) open() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.full = ""
 }

@@ -11,8 +11,6 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
-	"net/url"
-	"strings"
 	"time"
 
 	"github.com/devid-agent/devid-agent/fault"
@@ -37,16 +35,27 @@ type Config struct {
 	Roots      *x509.CertPool // nil = the system's
 	UserAgent  string         // told to the hub as DeviceClientType
 	WebSocket  bool           // MQTT over WebSocket on port 443, for networks that let nothing else out
+	Auto       bool           // port 8883, and the WebSocket where that is blocked; WebSocket then does not matter
+	// ConnectWebSocket is what Auto dials for the WebSocket; "" = the host of Connect, or the hub's name, port 443.
+	ConnectWebSocket string
 	// Token returns a shared access signature for resource, good until expiry, for an identity without a certificate.
 	Token     func(ctx context.Context, resource string, expiry time.Time) (string, error)
 	TokenLife time.Duration // default 1 h, as Microsoft's SDKs have it; the session ends in time before it does
 	Log       *slog.Logger  // nil = silent
+	Handlers  Handlers      // what the cloud may ask of the device
 	// Dial opens the transport under TLS; nil = TCP.
 	Dial func(ctx context.Context, network, address string) (net.Conn, error)
 }
 
-// Hub dials sessions. Its Dial is a telemetry.Dial.
-type Hub struct{ config Config }
+// Hub dials sessions. Its Dial is a telemetry.Dial, its Prepare a telemetry.Prepare.
+type Hub struct {
+	config Config
+	trial  trial
+
+	tickets tickets
+	ways    mqtt.Ways
+	rhythm  mqtt.Rhythm
+}
 
 // New returns a Hub that connects as c says.
 func New(c Config) *Hub {
@@ -69,33 +78,7 @@ func New(c Config) *Hub {
 	if c.Log == nil {
 		c.Log = slog.New(slog.DiscardHandler)
 	}
-	return &Hub{c}
-}
-
-// Dial opens a session as id with id's hub. It returns once the hub has accepted the identity; a refusal of the
-// identity wraps telemetry.ErrRefused and is Permanent.
-func (h *Hub) Dial(ctx context.Context, id *identity.Identity) (telemetry.Conn, error) {
-	c := &Conn{
-		config:     h.config,
-		device:     id.DeviceID,
-		address:    address(id),
-		box:        newMailbox(),
-		subscribed: make(chan bool, 1),
-	}
-	c.subscribed <- false
-	options, err := h.options(ctx, id, c.receive)
-	if err != nil {
-		return nil, fmt.Errorf("hub %s: %w", id.Hub, err)
-	}
-	session, err := mqtt.Dial(ctx, options)
-	if err != nil {
-		return nil, fmt.Errorf("hub %s: %w", id.Hub, refused(err))
-	}
-	c.session = session
-	if !id.Certified() {
-		c.retireIn(h.config.TokenLife * 4 / 5)
-	}
-	return c, nil
+	return &Hub{config: c, ways: mqtt.Ways{WebSocket: c.ConnectWebSocket}}
 }
 
 // address is what the topics of the identity begin with.
@@ -106,7 +89,7 @@ func address(id *identity.Identity) string {
 	return "devices/" + id.DeviceID + "/modules/" + id.Module
 }
 
-func (h *Hub) options(ctx context.Context, id *identity.Identity, receive func(string, []byte)) (mqtt.Options, error) {
+func (h *Hub) options(ctx context.Context, id *identity.Identity, receive func(string, []byte, func())) (mqtt.Options, error) {
 	password, err := h.password(ctx, id)
 	return mqtt.Options{
 		Host:        id.Hub,
@@ -120,8 +103,18 @@ func (h *Hub) options(ctx context.Context, id *identity.Identity, receive func(s
 		KeepAlive:   h.config.KeepAlive,
 		Persistent:  true, // the hub then keeps subscriptions, and what was sent to the device meanwhile
 		Dial:        h.config.Dial,
+		Ahead:       h.config.Window,
 		Receive:     receive,
+		Rhythm:      &h.rhythm,
 	}, err
+}
+
+// open makes the connection by the way that is configured, or by the one that works.
+func (h *Hub) open(ctx context.Context, o mqtt.Options) (*mqtt.Prepared, error) {
+	if h.config.Auto {
+		return h.ways.Prepare(ctx, o)
+	}
+	return mqtt.Prepare(ctx, o)
 }
 
 // password is a token where there is no certificate ("Control access to Azure IoT Hub by using shared access
@@ -154,6 +147,3 @@ func refused(err error) error {
 	}
 	return fault.As(fault.Permanent, fmt.Errorf("%w: %w", telemetry.ErrRefused, err))
 }
-
-// escape percent-encodes as RFC 3986 has it; a space is %20 there.
-func escape(s string) string { return strings.ReplaceAll(url.QueryEscape(s), "+", "%20") }

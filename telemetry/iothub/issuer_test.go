@@ -7,10 +7,12 @@ import (
 	"errors"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/devid-agent/devid-agent/fault"
 	"github.com/devid-agent/devid-agent/identity"
+	"github.com/devid-agent/devid-agent/keys"
 	"github.com/devid-agent/devid-agent/provisioning"
 	"github.com/devid-agent/devid-agent/sim"
 	"github.com/devid-agent/devid-agent/telemetry"
@@ -59,7 +61,7 @@ func TestHubCertifiesAKeyOverTheSessionThatCarriesTelemetry(t *testing.T) {
 			case err = <-done:
 				waiting = false
 			default:
-				n, err := conn.Send(w.Context(), records(1))
+				n, err := sendEach(conn, records(1))
 				if sent += n; err != nil {
 					w.Fatalf("telemetry beside the request: %v", err)
 				}
@@ -67,6 +69,7 @@ func TestHubCertifiesAKeyOverTheSessionThatCarriesTelemetry(t *testing.T) {
 		}
 		w.wantIssued(name, chain, err)
 		w.wantCertificates(1)
+		synctest.Wait() // the cloud counts a session after it has answered
 		if got := w.cloud.Count(device, sim.Connected); got != 2 || sent < 170 {
 			w.Errorf("%d sessions, %d messages beside the request", got, sent)
 		}
@@ -265,7 +268,7 @@ func TestSessionThatCannotIssueSaysSo(t *testing.T) {
 		Lend:    func(context.Context) (telemetry.Conn, error) { return plain{}, nil },
 		Request: func(context.Context, string, crypto.Signer) ([]byte, error) { return []byte("csr"), nil },
 	}
-	store := newStore(t)
+	store := newStore(t, newKeys())
 	_, key, err := store.NextKey(t.Context())
 	if err != nil {
 		t.Fatal(err)
@@ -286,9 +289,9 @@ func TestRequestIDsAreAsTheHubTakesThem(t *testing.T) {
 	}
 }
 
-func newStore(t *testing.T) *identity.Store {
+func newStore(t *testing.T, hardware keys.Store) *identity.Store {
 	t.Helper()
-	store, err := identity.Open(t.Context(), t.TempDir(), newKeys(), nil)
+	store, err := identity.Open(t.Context(), t.TempDir(), hardware, nil)
 	if err != nil {
 		t.Fatal(err)
 	}

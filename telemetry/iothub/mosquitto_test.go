@@ -110,7 +110,7 @@ func TestReadingsArriveInOrderAtMosquitto(t *testing.T) {
 	}
 	defer conn.Close()
 	start := time.Now()
-	if n, err := conn.Send(t.Context(), records(count)); n != count || err != nil {
+	if n, err := sendEach(conn, records(count)); n != count || err != nil {
 		t.Fatalf("%d, %v", n, err)
 	}
 	t.Logf("%d readings in %v with a window of 16", count, time.Since(start))
@@ -125,7 +125,7 @@ func TestReadingsArriveInOrderAtMosquitto(t *testing.T) {
 // identityOf is a device with the hub localhost.
 func identityOf(t *testing.T, ca *keystest.Authority) *identity.Identity {
 	t.Helper()
-	store := newStore(t)
+	store := newStore(t, newKeys())
 	name, key, err := store.NextKey(t.Context())
 	if err != nil {
 		t.Fatal(err)
@@ -165,7 +165,8 @@ func newInbox(n int) (*inbox, <-chan struct{}) {
 	return i, i.all
 }
 
-func (i *inbox) put(topic string, _ []byte) {
+func (i *inbox) put(topic string, _ []byte, ack func()) {
+	ack()
 	i.mu.Lock()
 	defer i.mu.Unlock()
 	if i.got = append(i.got, topic); len(i.got) == i.n {

@@ -33,14 +33,20 @@ type world struct {
 // inWorld runs story in virtual time.
 func inWorld(t *testing.T, temper sim.Temper, story func(w *world), change ...func(*Config)) {
 	t.Helper()
+	inWorldOf(t, temper, func(*sim.Policy) {}, newKeys(), story, change...)
+}
+
+// inWorldOf is inWorld where the hub has another policy, and the device other keys.
+func inWorldOf(t *testing.T, temper sim.Temper, policy func(*sim.Policy), store keys.Store, story func(w *world), change ...func(*Config)) {
+	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
-		cloud, err := sim.New(temper, func(p *sim.Policy) { p.ECDSAServer = true })
+		cloud, err := sim.New(temper, func(p *sim.Policy) { p.ECDSAServer = true; policy(p) })
 		if err != nil {
 			t.Fatal(err)
 		}
 		defer cloud.Close()
 		w := &world{T: t, cloud: cloud}
-		w.register()
+		w.register(store)
 		roots := x509.NewCertPool()
 		roots.AppendCertsFromPEM(cloud.RootsPEM())
 		config := Config{SpoolID: "spool", Roots: roots, Dial: cloud.Dial, UserAgent: "devid agent/1"}
@@ -56,9 +62,9 @@ func inWorld(t *testing.T, temper sim.Temper, story func(w *world), change ...fu
 }
 
 // register gives the device its first identity, from the factory.
-func (w *world) register() {
+func (w *world) register(store keys.Store) {
 	w.Helper()
-	w.store = newStore(w.T)
+	w.store = newStore(w.T, store)
 	name, key := w.nextKey()
 	chain, err := w.cloud.Bootstrap(device, key.Public(), 365*24*time.Hour)
 	if err != nil {
@@ -124,4 +130,34 @@ func records(n int) []spool.Record {
 		all[i] = spool.Record{Seq: uint64(i + 1), Time: time.Now(), Stream: "machine", Body: fmt.Appendf(nil, `{"n":%d}`, i+1)}
 	}
 	return all
+}
+
+// sendEach sends one message after the other, a window of them in flight, and returns how many of the leading ones were
+// acknowledged.
+func sendEach(conn telemetry.Conn, batch []spool.Record) (n int, err error) {
+	lane, sent := &telemetry.Lane{}, 0
+	var flights []telemetry.Flight
+	for n < len(batch) {
+		for err == nil && sent < len(batch) && len(flights) < conn.Limits().Window {
+			var k int
+			var f telemetry.Flight
+			if k, f, err = conn.Send(lane, batch[sent:]); err == nil {
+				flights, sent = append(flights, f), sent+k
+			}
+		}
+		if len(flights) == 0 {
+			return n, err
+		}
+		for !flights[0].Landed() {
+			select {
+			case <-flights[0].Wake():
+			case <-conn.Done():
+				if !flights[0].Landed() {
+					return n, conn.Err()
+				}
+			}
+		}
+		flights, n = flights[1:], n+1
+	}
+	return n, nil
 }

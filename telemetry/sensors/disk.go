@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"slices"
-	"strconv"
 	"strings"
 	"syscall"
 )
@@ -17,6 +16,9 @@ func disk(ctx context.Context, m Machine) *found {
 	}
 	if media := m.media(ctx, f); len(media) > 0 {
 		f.values["devices"] = media
+	}
+	if flash := m.flash(ctx, f); len(flash) > 0 {
+		f.values["flash"] = flash
 	}
 	return f
 }
@@ -128,23 +130,8 @@ func (m Machine) medium(name string, counts map[string]any) map[string]any {
 		"writes": counts["writes"], "written_bytes": counts["written"].(uint64) * sector,
 		"busy_seconds": float64(counts["busy"].(uint64)) / 1e3,
 	}
-	if life, err := m.text("sys/block", name, "device/life_time"); err == nil {
-		if used := worn(life); used > 0 {
-			values["life_used_percent"] = used
-		}
-	}
+	m.wear(values, name)
 	return values
-}
-
-// worn is the most that an eMMC says to have spent of its life: two counts of tenths, rounded up (JESD84-B51,
-// DEVICE_LIFE_TIME_EST_TYP_A and _B).
-func worn(life string) (percent uint64) {
-	for _, word := range strings.Fields(life) {
-		if tenths, err := strconv.ParseUint(word, 0, 8); err == nil {
-			percent = max(percent, tenths*10)
-		}
-	}
-	return percent
 }
 
 func virtual(name string) bool {

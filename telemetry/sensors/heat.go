@@ -2,7 +2,6 @@ package sensors
 
 import (
 	"context"
-	"regexp"
 	"strings"
 )
 
@@ -29,9 +28,6 @@ func thermal(ctx context.Context, m Machine) *found {
 	return f
 }
 
-// channel is a file with a measurement in a hwmon directory (Documentation/hwmon/sysfs-interface).
-var channel = regexp.MustCompile(`^((temp|fan|in|curr|power|humidity)\d+)_(input|average)$`)
-
 // scales say what one count of the kernel is.
 var scales = map[string]struct {
 	unit string
@@ -41,14 +37,25 @@ var scales = map[string]struct {
 	"power": {"watts", 1e6}, "humidity": {"percent", 1e3},
 }
 
+// measurement names the channel that a file in a hwmon directory is a measurement of, temp1 of temp1_input, and its kind;
+// "" where it is none (Documentation/hwmon/sysfs-interface).
+func measurement(file string) (name, kind string) {
+	name, what, _ := strings.Cut(file, "_")
+	kind = strings.TrimRight(name, "0123456789")
+	if _, known := scales[kind]; !known || kind == name || what != "input" && what != "average" {
+		return "", ""
+	}
+	return name, kind
+}
+
 // hwmon reads the chips of the hardware monitor, by the chip's name and the channel's.
 func hwmon(ctx context.Context, m Machine) *found {
 	f := nothing()
 	for _, dir := range m.entries(f, "sys/class/hwmon") {
 		chip := map[string]any{}
 		for _, file := range m.entries(f, "sys/class/hwmon", dir) {
-			if match := channel.FindStringSubmatch(file); match != nil && ctx.Err() == nil {
-				m.measure(f, chip, dir, match)
+			if name, kind := measurement(file); name != "" && ctx.Err() == nil {
+				m.measure(f, chip, name, kind, dir, file)
 			}
 		}
 		name, err := m.text("sys/class/hwmon", dir, "name")
@@ -63,15 +70,14 @@ func hwmon(ctx context.Context, m Machine) *found {
 }
 
 // measure adds a channel of a chip, unless it says itself that it is at fault.
-func (m Machine) measure(f *found, chip map[string]any, dir string, match []string) {
-	name, kind := match[1], match[2]
+func (m Machine) measure(f *found, chip map[string]any, name, kind, dir, file string) {
 	if fault, err := m.integer("sys/class/hwmon", dir, name+"_fault"); err == nil && fault != 0 {
 		return
 	}
 	if chip[name] != nil {
 		return // input and average of one channel: the first is enough
 	}
-	count, err := m.integer("sys/class/hwmon", dir, match[0])
+	count, err := m.integer("sys/class/hwmon", dir, file)
 	if err != nil {
 		f.broken(err)
 		return

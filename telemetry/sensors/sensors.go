@@ -1,4 +1,5 @@
-// Package sensors is what the machine can measure of itself through /proc and /sys, without any further hardware.
+// Package sensors is what the agent can measure by itself: the machine through /proc and /sys, field sensors that the
+// kernel has a driver for, what a command prints, and what others write into a file or FIFO.
 //
 // Numbers are JSON numbers with their unit in the name. Counters count since boot, as the kernel does.
 package sensors
@@ -21,29 +22,41 @@ import (
 
 // Machine is where to look.
 type Machine struct {
-	Root   string                                              // holds proc and sys; "" is /
-	Statfs func(path string, to *syscall.Statfs_t) (err error) // of a mount point; nil is the kernel's
+	Root     string                                              // holds proc and sys; "" is /
+	Statfs   func(path string, to *syscall.Statfs_t) (err error) // of a mount point; nil is the kernel's
+	Adjtimex func(to *syscall.Timex) (state int, err error)      // the state of the clock; nil is the kernel's
+
+	crew *crew // of one source
 }
 
-// Pick returns the sources of this machine that are called so; all of them when there are no names.
-func Pick(names ...string) []telemetry.Source { return Machine{}.Pick(names...) }
-
-// Pick returns the sources of m that are called so; all of them when there are no names.
-func (m Machine) Pick(names ...string) []telemetry.Source {
+func (m Machine) filled() Machine {
 	m.Root = cmp.Or(m.Root, "/")
 	if m.Statfs == nil {
 		m.Statfs = syscall.Statfs
 	}
+	if m.Adjtimex == nil {
+		m.Adjtimex = syscall.Adjtimex
+	}
+	m.crew = &crew{}
+	return m
+}
+
+// Pick returns the sources of this machine that are called so; the usual ones when there are no names.
+func Pick(names ...string) []telemetry.Source { return Machine{}.Pick(names...) }
+
+// Pick returns the sources of m that are called so; when there are no names, those that tell of the machine itself. Field
+// sensors are read only when they are named: others may be using them.
+func (m Machine) Pick(names ...string) []telemetry.Source {
 	var picked []telemetry.Source
 	for _, s := range all {
-		if len(names) == 0 || slices.Contains(names, s.name) {
-			picked = append(picked, source{s.name, s.read, m})
+		if len(names) == 0 && !s.field || slices.Contains(names, s.name) {
+			picked = append(picked, source{s.name, s.read, m.filled()})
 		}
 	}
 	return picked
 }
 
-// Names lists the sources.
+// Names lists the sources that Pick knows.
 func Names() []string {
 	var names []string
 	for _, s := range all {
@@ -53,10 +66,13 @@ func Names() []string {
 }
 
 var all = []struct {
-	name string
-	read func(context.Context, Machine) *found
+	name  string
+	read  func(context.Context, Machine) *found
+	field bool // not of the machine itself
 }{
-	{"thermal", thermal}, {"hwmon", hwmon}, {"load", load}, {"memory", memory}, {"disk", disk}, {"network", network}, {"uptime", uptime},
+	{"thermal", thermal, false}, {"hwmon", hwmon, false}, {"load", load, false}, {"memory", memory, false}, {"disk", disk, false},
+	{"network", network, false}, {"uptime", uptime, false}, {"pressure", pressure, false}, {"clock", clock, false},
+	{"kernel", kernel, false}, {"iio", iio, true}, {"w1", w1, true},
 }
 
 type source struct {
@@ -68,7 +84,11 @@ type source struct {
 func (s source) Name() string { return s.name }
 
 func (s source) Read(ctx context.Context) (map[string]any, error) {
-	f := s.read(ctx, s.machine)
+	return s.read(ctx, s.machine).answer(ctx)
+}
+
+// answer is what a source returns.
+func (f *found) answer(ctx context.Context) (map[string]any, error) {
 	if err := errors.Join(append(f.errs, ctx.Err())...); err != nil {
 		return f.values, err
 	}
@@ -119,8 +139,10 @@ func (m Machine) path(elements ...string) string {
 }
 
 // text is the content of a small file, without the white space around it.
-func (m Machine) text(elements ...string) (string, error) {
-	b, err := os.ReadFile(m.path(elements...))
+func (m Machine) text(elements ...string) (string, error) { return read(m.path(elements...)) }
+
+func read(path string) (string, error) {
+	b, err := os.ReadFile(path)
 	return strings.TrimSpace(string(b)), err
 }
 

@@ -25,7 +25,16 @@ var gateway = Machine{Root: "testdata/gateway", Statfs: func(path string, to *sy
 	}
 	*to = syscall.Statfs_t{Bsize: 4096, Frsize: 1024, Blocks: 1000, Bfree: 500, Bavail: 400, Files: 64, Ffree: 32}
 	return nil
-}}
+}, Adjtimex: kept}
+
+// kept is a clock that a server keeps right: chrony, with the offset in nanoseconds.
+func kept(to *syscall.Timex) (int, error) {
+	*to = syscall.Timex{Status: 0x2001, Offset: -31250, Maxerror: 1500, Freq: 65536 * 12}
+	return 0, nil
+}
+
+// forbidden is a clock in a sandbox.
+func forbidden(*syscall.Timex) (int, error) { return -1, syscall.EPERM }
 
 // sample reads all sources of m as the sampler does.
 func sample(t *testing.T, m Machine) (values map[string]any, errs map[string]error) {
@@ -68,7 +77,7 @@ func TestGatewayReadsAsTheGoldenSample(t *testing.T) {
 func TestBrokenPartsAreToldAndHideNoOthers(t *testing.T) {
 	values, errs := sample(t, gateway)
 	for source, part := range map[string]string{
-		"thermal": "thermal_zone10", "hwmon": "in0_input", "disk": "/broken", "network": "bad0",
+		"thermal": "thermal_zone10", "hwmon": "in0_input", "disk": "/broken", "network": "bad0", "pressure": "avg10=nan",
 	} {
 		if err := errs[source]; err == nil || !strings.Contains(err.Error(), part) || errors.Is(err, telemetry.ErrNoData) {
 			t.Errorf("%s: error %v, want one that names %s", source, err, part)
@@ -80,7 +89,7 @@ func TestBrokenPartsAreToldAndHideNoOthers(t *testing.T) {
 	if err := errs["disk"]; err == nil || !strings.Contains(err.Error(), "sdb") {
 		t.Errorf("disk: error %v, want one that names sdb", err)
 	}
-	for _, sound := range []string{"load", "memory", "uptime"} {
+	for _, sound := range []string{"load", "memory", "uptime", "clock", "kernel"} {
 		if errs[sound] != nil {
 			t.Errorf("%s: %v", sound, errs[sound])
 		}
@@ -88,7 +97,7 @@ func TestBrokenPartsAreToldAndHideNoOthers(t *testing.T) {
 }
 
 func TestMachineWithoutAnythingIsNoFault(t *testing.T) {
-	for _, s := range (Machine{Root: t.TempDir()}).Pick() {
+	for _, s := range (Machine{Root: t.TempDir(), Adjtimex: forbidden}).Pick(Names()...) {
 		if values, err := s.Read(t.Context()); !errors.Is(err, telemetry.ErrNoData) || len(values) > 0 {
 			t.Errorf("%s of an empty machine: %v, %v", s.Name(), values, err)
 		}
@@ -99,12 +108,13 @@ func TestUnreadableIsNotAbsent(t *testing.T) {
 	for source, file := range map[string]string{
 		"load": "proc/loadavg", "memory": "proc/meminfo", "uptime": "proc/uptime", "network": "proc/net/dev",
 		"disk": "proc/diskstats", "thermal": "sys/class/thermal/thermal_zone0/temp", "hwmon": "sys/class/hwmon/hwmon0/temp1_input",
+		"pressure": "proc/pressure/io", "kernel": "proc/vmstat", "w1": "sys/bus/w1/devices/28-1/w1_slave", "iio": "sys/bus/iio/devices/iio:device0/in_temp_raw",
 	} {
 		root := t.TempDir()
 		if err := os.MkdirAll(filepath.Join(root, file), 0o755); err != nil { // reading a directory is EISDIR, for root as well
 			t.Fatal(err)
 		}
-		if _, err := (Machine{Root: root}).Pick(source)[0].Read(t.Context()); err == nil || errors.Is(err, telemetry.ErrNoData) {
+		if _, err := (Machine{Root: root, Adjtimex: forbidden}).Pick(source)[0].Read(t.Context()); err == nil || errors.Is(err, telemetry.ErrNoData) {
 			t.Errorf("%s: an unreadable %s is reported as %v", source, file, err)
 		}
 	}
@@ -170,7 +180,7 @@ func TestPickTakesOnlyWhatIsNamed(t *testing.T) {
 		got = append(got, s.Name())
 	}
 	slices.Sort(got)
-	if !slices.Equal(got, []string{"disk", "load"}) || len(Pick()) != len(Names()) {
+	if !slices.Equal(got, []string{"disk", "load"}) || len(Pick()) != len(Names())-2 || len(Pick("w1", "iio")) != 2 {
 		t.Errorf("picked %v, and %d of %d without names", got, len(Pick()), len(Names()))
 	}
 }

@@ -16,12 +16,13 @@ const cursorEvery = 256
 // less than that which will be remembered; the next Ack tries again.
 func (s *Spool) Ack(seq uint64) error {
 	s.mu.Lock()
-	if seq >= s.at.next {
-		last := s.at.next - 1
+	if seq >= s.next {
+		last := s.next - 1
 		s.mu.Unlock()
 		return fault.As(fault.Permanent, fmt.Errorf("acknowledge %d: the last reading is %d", seq, last))
 	}
 	s.forget(seq)
+	s.skip()
 	s.signal()
 	s.mu.Unlock()
 	return s.settle(false)
@@ -30,18 +31,19 @@ func (s *Spool) Ack(seq uint64) error {
 // forget puts all up to and including seq behind, and returns how many readings that were, as far as is known.
 // The caller holds mu.
 func (s *Spool) forget(seq uint64) (live uint64) {
-	h, from := &s.head, s.at.acked
+	from := s.at.acked
 	if seq <= from {
 		return 0
 	}
-	lost := min(seq, h.seq-1) - from - uint64(h.drop(seq))
-	s.at.damaged += lost
+	gone := s.absent.forget(seq)
+	s.at.damaged += gone[lost]
+	s.at.expired += gone[expired]
+	s.at.poisoned += gone[poisoned]
+	s.at.dropped += gone[dropped]
 	s.at.acked = seq
-	if h.seq <= seq {
-		h.close()
-		h.seq = seq + 1
-	}
-	return seq - from - lost
+	s.head.drop(seq)
+	s.ram.drop(seq)
+	return seq - from - gone.total()
 }
 
 // settle writes the cursor and removes the segments that nobody waits for.
@@ -51,16 +53,24 @@ func (s *Spool) forget(seq uint64) (live uint64) {
 func (s *Spool) settle(sync bool) error {
 	s.cursor.mu.Lock()
 	defer s.cursor.mu.Unlock()
-	p, idle := s.behind()
-	sync = sync || len(idle) > 0 || p.acked-s.cursor.synced.acked >= cursorEvery
-	err := s.cursor.save(p, sync)
+	if err := s.mend(); err != nil {
+		return err
+	}
+	p, next, idle := s.behind()
+	sync = sync || len(idle) > 0 || p.stored()-s.cursor.synced.stored() >= cursorEvery*uint64(s.meter.stretch())
+	err := s.cursor.save(p, next, sync)
 	if full(err) && len(idle) > 0 {
 		// The base of the segment that follows says as much as the cursor would; it makes room for it.
 		if err := s.remove(idle[0]); err != nil {
 			return err
 		}
 		idle = idle[1:]
-		err = s.cursor.save(p, sync)
+		err = s.cursor.save(p, next, sync)
+	}
+	if err == nil && sync {
+		s.mu.Lock()
+		s.numbers = s.cursor.reserved
+		s.mu.Unlock()
 	}
 	for i := 0; err == nil && i < len(idle); i++ {
 		err = s.remove(idle[i])
@@ -68,30 +78,46 @@ func (s *Spool) settle(sync bool) error {
 	return err
 }
 
-// behind returns what is behind, and the segments that hold nothing else. The newest is never one of them: it
-// says where the numbers go on.
-func (s *Spool) behind() (position, []*segment) {
+// behind returns what is behind, the next number, and the segments that hold nothing else than what is behind. The
+// newest is never one of them: it says where the numbers go on.
+func (s *Spool) behind() (position, uint64, []*segment) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	n := 0
 	for n+1 < len(s.segs) && s.segs[n+1].base <= s.at.acked+1 {
 		n++
 	}
-	return s.at, slices.Clone(s.segs[:n])
+	return s.at, s.next, slices.Clone(s.segs[:n])
 }
 
-// remove ends a segment that nobody waits for. One that was damaged is kept aside for a person to look at.
+// remove ends a segment that nobody waits for. One that was damaged is kept aside for a person to look at, and the
+// newest of the others is the spare from which the next one is made.
 func (s *Spool) remove(g *segment) error {
 	s.mu.Lock()
-	lost := g.lost
+	damaged, clean := g.lost, g.clean && !s.closed
 	s.mu.Unlock()
-	if lost {
+	switch {
+	case damaged:
 		return s.setAside(g)
+	case clean:
+		return s.spareIt(g)
 	}
 	if err := s.unlink(g.path); err != nil {
 		return err
 	}
 	s.forgetSegment(g)
+	return nil
+}
+
+// spareIt keeps g, under its name, in place of the spare segment that there is.
+func (s *Spool) spareIt(g *segment) error {
+	if err := s.dropSpare(); err != nil {
+		return err
+	}
+	s.forgetSegment(g)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.spare = g
 	return nil
 }
 
@@ -106,25 +132,6 @@ func (s *Spool) unlink(path string) error {
 	return s.step.At("removed", path)
 }
 
-// setAside renames g to *.bad.
-func (s *Spool) setAside(g *segment) error {
-	to := g.path + asideSuffix
-	if err := s.step.At("rename", to); err != nil {
-		return err
-	}
-	if err := os.Rename(g.path, to); err != nil && !os.IsNotExist(err) {
-		return label("rename", g.path, err)
-	}
-	if err := s.step.At("renamed", to); err != nil {
-		return err
-	}
-	s.forgetSegment(g)
-	s.mu.Lock()
-	s.aside = append(s.aside, &segment{base: g.base, path: to, disk: g.disk})
-	s.mu.Unlock()
-	return nil
-}
-
 // forgetSegment takes g off the list.
 func (s *Spool) forgetSegment(g *segment) {
 	s.mu.Lock()
@@ -133,32 +140,4 @@ func (s *Spool) forgetSegment(g *segment) {
 		s.head.close()
 	}
 	s.segs = slices.DeleteFunc(s.segs, func(o *segment) bool { return o == g })
-}
-
-// dropOldest gives back room: what was set aside first, and then the oldest segment, whose readings are counted.
-func (s *Spool) dropOldest() (dropped bool, err error) {
-	s.mu.Lock()
-	if len(s.aside) > 0 {
-		g := s.aside[0]
-		s.mu.Unlock()
-		return true, s.dropAside(g)
-	}
-	if len(s.segs) < 2 {
-		s.mu.Unlock()
-		return false, nil
-	}
-	s.at.dropped += s.forget(s.segs[1].base - 1)
-	s.signal()
-	s.mu.Unlock()
-	return true, s.settle(true)
-}
-
-func (s *Spool) dropAside(g *segment) error {
-	if err := s.unlink(g.path); err != nil {
-		return err
-	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.aside = slices.DeleteFunc(s.aside, func(o *segment) bool { return o == g })
-	return nil
 }

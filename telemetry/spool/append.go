@@ -2,12 +2,15 @@ package spool
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
-	"time"
+	"slices"
+
+	"github.com/devid-agent/devid-agent/fault"
 )
 
-// batchBytes bounds what one commit writes, unless a single reading is larger.
+// batchBytes bounds what one commit writes, unless a single call wants more.
 const batchBytes = 256 << 10
 
 // errClosed is what a closed spool answers.
@@ -23,23 +26,77 @@ type batch struct {
 	err     error // set before done is closed
 }
 
+// entry is what one caller put in.
 type entry struct {
-	Record
-	gone bool // its caller no longer waits
+	readings []Reading
+	first    uint64
+	gone     bool // its caller no longer waits
 }
 
-// Append stores body as a reading of stream, and returns its number once it is on the medium. An error promises
-// nothing: the reading may be delivered or not. Callers that come while another one's write is under way share
-// the next one.
+// Append stores body, which is JSON, as a reading of stream, and returns its number once it is on the medium, or at
+// once if Limits.Within says so. An error promises nothing: the reading may be delivered or not. Callers that come
+// while another one's write is under way share the next one.
 func (s *Spool) Append(ctx context.Context, stream string, body []byte) (seq uint64, err error) {
-	if err := acceptable(stream, body); err != nil {
+	return s.Put(ctx, Reading{Stream: stream, Body: body})
+}
+
+// Put is Append for several readings, of which none or all are promised, with numbers that follow each other. The
+// first is returned: 0 for no readings. They are written in one go, and may take 4 MiB together. The bodies may be
+// used again when it has returned.
+func (s *Spool) Put(ctx context.Context, r ...Reading) (first uint64, err error) {
+	e, n, err := s.entry(r)
+	if err != nil || len(r) == 0 {
 		return 0, err
 	}
 	if err := ctx.Err(); err != nil {
 		return 0, fmt.Errorf("append to the spool: %w", err)
 	}
-	e := &entry{Record: Record{Time: time.Now(), Stream: stream, Body: body}}
-	b := s.join(e)
+	if s.limits.Within > 0 {
+		err = s.hold(ctx, e, n)
+	} else {
+		err = s.write(ctx, e, n)
+	}
+	if errors.Is(err, ErrFull) {
+		s.refuse(len(r))
+	}
+	if err != nil {
+		return 0, err
+	}
+	return e.first, nil
+}
+
+// entry checks what a caller wants to store, and says how long its frames are.
+func (s *Spool) entry(rs []Reading) (e *entry, n int, err error) {
+	e = &entry{readings: rs}
+	if slices.ContainsFunc(rs, func(r Reading) bool { return r.Type == usualType }) {
+		e.readings = plain(rs)
+	}
+	for _, r := range e.readings {
+		if err := acceptable(r); err != nil {
+			return nil, 0, err
+		}
+		n += frameSize(Record{Stream: r.Stream, Type: r.Type, Body: r.Body})
+	}
+	if most := min(maxPut, s.limits.MaxBytes/2); len(rs) > 1 && int64(n) > most {
+		return nil, 0, fault.As(fault.Permanent, fmt.Errorf("append %d bytes at once (at most %d): %w", n, most, ErrTooLarge))
+	}
+	return e, n, nil
+}
+
+// plain is rs without the type that all have who say nothing: so the release before can read it.
+func plain(rs []Reading) []Reading {
+	rs = slices.Clone(rs)
+	for i := range rs {
+		if rs[i].Type == usualType {
+			rs[i].Type = ""
+		}
+	}
+	return rs
+}
+
+// write puts e on the medium.
+func (s *Spool) write(ctx context.Context, e *entry, n int) error {
+	b := s.join(e, n)
 	select {
 	case <-b.done:
 	case s.turn <- struct{}{}:
@@ -47,19 +104,15 @@ func (s *Spool) Append(ctx context.Context, stream string, body []byte) (seq uin
 		<-s.turn
 	case <-ctx.Done():
 		s.abandon(b, e)
-		return 0, fmt.Errorf("append to the spool: %w", ctx.Err())
+		return fmt.Errorf("append to the spool: %w", ctx.Err())
 	}
-	if b.err != nil {
-		return 0, b.err
-	}
-	return e.Seq, nil
+	return b.err
 }
 
-// join puts e into the batch that is to be written next.
-func (s *Spool) join(e *entry) *batch {
+// join puts e, whose frames have n bytes, into the batch that is to be written next.
+func (s *Spool) join(e *entry, n int) *batch {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	n := frameSize(e.Record)
 	if s.batch == nil || s.batch.bytes+n > batchBytes {
 		s.batch = &batch{done: make(chan struct{})} // the full one is kept by those who wait for it
 	}
@@ -80,7 +133,7 @@ func (s *Spool) lead(b *batch) {
 	if b.taken {
 		return
 	}
-	records, frames, err := s.take(b)
+	records, frames, err := s.seal(b)
 	if err == nil {
 		err = s.commit(records, frames)
 	}
@@ -88,9 +141,9 @@ func (s *Spool) lead(b *batch) {
 	close(b.done)
 }
 
-// take closes b to newcomers and numbers what is in it. The numbers are only given now, since those of a commit
+// seal closes b to newcomers and numbers what is in it. The numbers are only given now, since those of a commit
 // that failed are given again. The frames are copies: from here on nobody's body is looked at.
-func (s *Spool) take(b *batch) (records []Record, frames []byte, err error) {
+func (s *Spool) seal(b *batch) (records []Record, frames []byte, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	b.taken = true
@@ -100,83 +153,28 @@ func (s *Spool) take(b *batch) (records []Record, frames []byte, err error) {
 	if s.closed {
 		return nil, nil, errClosed
 	}
-	frames = make([]byte, 0, b.bytes)
 	for _, e := range b.entries {
-		if e.gone {
-			continue
+		if !e.gone {
+			records = s.number(records, e, s.next+uint64(len(records)))
 		}
-		e.Seq = s.at.next + uint64(len(records))
-		frames = s.key.appendFrame(frames, e.Record)
-		end := len(frames)
-		r := e.Record
-		r.Body = frames[end-len(r.Body) : end : end]
-		records = append(records, r)
 	}
-	return records, frames, nil
+	return records, s.key.frames(records, b.bytes), nil
 }
 
-// commit puts the frames on the medium and then lets them be seen.
-func (s *Spool) commit(records []Record, frames []byte) error {
-	if len(records) == 0 {
-		return nil
+// number adds the readings of e to records, from the number first on. The caller holds mu.
+func (s *Spool) number(records []Record, e *entry, first uint64) []Record {
+	s.clock.look(s.next)
+	now, _ := s.clock.read()
+	e.first = first
+	for i, r := range e.readings {
+		records = append(records, Record{Seq: first + uint64(i), Time: now, Stream: r.Stream, Type: r.Type, Body: r.Body})
 	}
-	if err := s.makeRoom(len(frames)); err != nil {
-		return err
-	}
-	if s.out == nil {
-		out, err := s.create(records[0].Seq)
-		if err != nil {
-			return err
-		}
-		s.out = out
-	}
-	h := head{version: version, id: s.id, base: s.out.base}
-	if err := s.out.write(frames, h, s.limits.SegmentBytes, s.step); err != nil {
-		// What the file holds of this commit is unknown, so it is written to no more. The next commit gives the
-		// same numbers again, in a segment whose base says that what is left of them here does not count.
-		_ = s.out.file.Close()
-		s.out = nil
-		return err
-	}
-	s.publish(records)
-	return nil
+	return records
 }
 
-// publish makes the records part of the queue.
-func (s *Spool) publish(records []Record) {
+// refuse counts n readings that found no room.
+func (s *Spool) refuse(n int) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	g := s.out.segment
-	if n := len(s.segs); n == 0 || s.segs[n-1] != g {
-		s.segs = append(s.segs, g)
-	}
-	g.size, g.disk = s.out.end, s.out.room
-	s.at.next = records[len(records)-1].Seq + 1
-	s.head.push(records, g)
-	s.signal()
-}
-
-// makeRoom ends a segment that n more bytes would make too large, and drops the oldest ones while the spool is
-// over its limit.
-func (s *Spool) makeRoom(n int) error {
-	if s.out != nil && s.out.end+int64(n) > s.limits.SegmentBytes {
-		_ = s.out.file.Close() // all that was promised is on the medium
-		s.out = nil
-	}
-	for s.over(n) {
-		dropped, err := s.dropOldest()
-		if err != nil {
-			return err
-		}
-		if !dropped {
-			break
-		}
-	}
-	return nil
-}
-
-func (s *Spool) over(n int) bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.bytes()+int64(n) > s.limits.MaxBytes
+	s.at.refused += uint64(n)
 }

@@ -42,7 +42,7 @@ func salvaged(t *testing.T, dir, when string) (map[uint64]bool, Stats) {
 	return found, st
 }
 
-func TestACutAtAnyByteOfTheLastReadingLosesNoOther(t *testing.T) {
+func TestFault32ACutAtAnyByteOfTheLastReadingLosesNoOther(t *testing.T) {
 	dir := memory(t)
 	s := open(t, dir, Limits{}, nil)
 	add(t, s, 1, 12)
@@ -69,7 +69,7 @@ func TestACutAtAnyByteOfTheLastReadingLosesNoOther(t *testing.T) {
 	want(t, open(t, dir, Limits{}, nil), 1, 14)
 }
 
-func TestAnyFlippedBitCostsAtMostOneReading(t *testing.T) {
+func TestFault32AnyFlippedBitCostsAtMostOneReading(t *testing.T) {
 	for _, loseCursor := range []bool{false, true} {
 		dir := memory(t)
 		s := open(t, dir, Limits{}, nil)
@@ -129,7 +129,7 @@ func TestAnyFlippedBitOfTheNewestSegmentCostsAtMostOneReading(t *testing.T) {
 	}
 }
 
-func TestAnyFlippedBitOfTheCursorCostsOnlyRepeats(t *testing.T) {
+func TestFault31AnyFlippedBitOfTheCursorCostsOnlyRepeats(t *testing.T) {
 	dir := memory(t)
 	s := open(t, dir, Limits{}, nil)
 	add(t, s, 1, 9)
@@ -156,7 +156,7 @@ func TestAnyFlippedBitOfTheCursorCostsOnlyRepeats(t *testing.T) {
 	}
 }
 
-func TestFourZeroedKilobytesCostWhatWasInThem(t *testing.T) {
+func TestFault32FourZeroedKilobytesCostWhatWasInThem(t *testing.T) {
 	dir := memory(t)
 	s := open(t, dir, Limits{SegmentBytes: 16 << 10}, nil)
 	add(t, s, 1, 1000)

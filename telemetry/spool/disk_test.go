@@ -65,13 +65,13 @@ func untilRefused(t *testing.T, s *Spool, from int) (refused int, err error) {
 	return 0, nil
 }
 
-func TestAFullDiskIsToldAndLosesNothing(t *testing.T) {
+func TestFault29AFullDiskIsToldAndLosesNothing(t *testing.T) {
 	dir, ok := disk(t, "size=1m")
 	if !ok {
 		testLimitedFile(t)
 		return
 	}
-	s := open(t, filepath.Join(dir, "spool"), Limits{SegmentBytes: 64 << 10}, nil)
+	s := open(t, filepath.Join(dir, "spool"), Limits{SegmentBytes: 64 << 10, Reserve: -1}, nil)
 	refused, err := untilRefused(t, s, 1)
 	checkFull(t, err)
 	for range 20 {
@@ -157,7 +157,7 @@ func TestWhatDidNotFitTakesNoRoom(t *testing.T) {
 		testLimitedFile(t)
 		return
 	}
-	s := open(t, dir, Limits{}, nil)
+	s := open(t, dir, Limits{Reserve: -1}, nil)
 	add(t, s, 1, 10)
 	fillDisk(t, dir)
 	if err := os.Truncate(filepath.Join(dir, "ballast"), 600<<10); err != nil {
@@ -204,7 +204,7 @@ func TestADiskThatIsFullFromTheStartIsToldAndTheSpoolBeginsLater(t *testing.T) {
 		return
 	}
 	release := fillDisk(t, dir)
-	s := open(t, filepath.Join(dir, "spool"), Limits{}, nil)
+	s := open(t, filepath.Join(dir, "spool"), Limits{Reserve: -1}, nil)
 	for range 5 {
 		_, err := s.Append(t.Context(), "s", body(1))
 		checkFull(t, err)

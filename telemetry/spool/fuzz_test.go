@@ -23,6 +23,7 @@ func FuzzScan(f *testing.F) {
 	f.Add(whole[20:], uint64(1), uint64(6))
 	f.Add(append(bytes.Repeat(k.magic[:], 50), whole...), uint64(1), uint64(9))
 	f.Add(make([]byte, 3*frameHead), uint64(0), uint64(9))
+	f.Add(k.appendFrame(nil, Record{Seq: 3, Time: time.Unix(0, 1), Stream: "s", Type: "application/cbor", Body: body(3)}), uint64(1), uint64(9))
 	huge := bytes.Clone(whole)
 	binary.LittleEndian.PutUint32(huge[24:], MaxBody|maxStream<<24)
 	f.Add(huge, uint64(1), uint64(6))
@@ -56,7 +57,7 @@ func FuzzScan(f *testing.F) {
 func holds(k key, b []byte, seq uint64) bool {
 	for i := range max(0, len(b)-frameHead) {
 		if size, ok := k.measure(b[i:]); ok && i+size <= len(b) {
-			if r, ok := k.decode(b[i : i+size]); ok && r.Seq == seq {
+			if r, ok := k.decode(b[i:i+size], Record{}); ok && r.Seq == seq {
 				return true
 			}
 		}
@@ -67,13 +68,16 @@ func holds(k key, b []byte, seq uint64) bool {
 // FuzzOpen puts any bytes where the spool keeps its files: it starts, and what it takes afterwards is kept.
 func FuzzOpen(f *testing.F) {
 	k := id{1, 2, 3, 4, 5, 6, 7, 8}
-	segment := head{version, k, 1}.append(nil)
+	segment := head{version, k, 1, 0}.append(nil)
 	segment = newKey(k).appendFrame(segment, Record{Seq: 1, Time: time.Unix(0, 1), Stream: "s", Body: body(1)})
-	cursor := slot{1, k, position{acked: 0, next: 2}}.append(nil)
+	cursor := slot{1, k, position{acked: 0, written: 2}, more{}}.append(nil)
 	f.Add(segment, segment, cursor)
 	f.Add([]byte{}, segment[:headHalf], cursor)
+	again := head{version, k, 5, recycled | 3}.append(nil)
+	f.Add(segment, append(again, segment[headSize:]...), slot{2, k, position{acked: 1, written: 2}, more{reserved: 500}}.append(nil))
+	f.Add(segment, make([]byte, 200), slot{2, k, position{acked: 9, written: 2}, more{reserved: 1}}.append(nil))
 	f.Add(segment[headHalf:], []byte("x"), []byte{})
-	f.Add(segment[:headHalf], []byte{}, slot{9, k, position{acked: 7, next: 3, damaged: 1}}.append(nil))
+	f.Add(segment[:headHalf], []byte{}, slot{9, k, position{acked: 7, written: 3, damaged: 1}, more{}}.append(nil))
 	f.Fuzz(func(t *testing.T, first, second, cursor []byte) {
 		dir := memory(t)
 		restore(t, dir, map[string][]byte{segmentName(1): first, segmentName(5): second, cursorName: cursor})

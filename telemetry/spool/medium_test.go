@@ -17,7 +17,7 @@ func TestAFailingMediumIsForAPerson(t *testing.T) {
 	}
 }
 
-func TestAReadOnlyDiskIsReadAndTold(t *testing.T) {
+func TestFault30AReadOnlyDiskIsReadAndTold(t *testing.T) {
 	dir, ok := disk(t, "size=1m")
 	if !ok {
 		testReadOnlyDirectory(t)
@@ -78,7 +78,7 @@ func testReadOnlyDirectory(t *testing.T) {
 	waitAfterReopen(t, s, 1, 40)
 }
 
-func TestWithoutFileDescriptorsNothingCountsAsDamaged(t *testing.T) {
+func TestFault33WithoutFileDescriptorsNothingCountsAsDamaged(t *testing.T) {
 	dir := t.TempDir()
 	add(t, open(t, dir, Limits{SegmentBytes: page}, nil), 1, 300)
 	s := open(t, dir, Limits{}, nil)

@@ -1,16 +1,17 @@
 package spool
 
 import (
+	"bytes"
 	"os"
 	"path/filepath"
 )
 
 // powerCut takes from the medium what it was not made to keep, in one of the ways in which that happens.
 func (w *world) powerCut() {
-	for path, kept := range w.durable {
-		w.mangle(path, kept)
+	for path, d := range w.dirty {
+		w.mangle(path, d)
 	}
-	clear(w.durable)
+	clear(w.dirty)
 	switch path := filepath.Join(w.dir, cursorName); w.rng.IntN(4) {
 	case 0:
 		if w.cursor != nil {
@@ -19,47 +20,92 @@ func (w *world) powerCut() {
 	case 1: // the slot that was not synced last is torn
 		w.tear(path, w.s.cursor.slot*slotApart)
 	}
+	for path := range w.renamed {
+		if w.rng.IntN(3) == 0 {
+			w.rename(path)
+		}
+	}
+	clear(w.renamed)
 	for path, b := range w.removed {
 		if w.rng.IntN(3) == 0 {
 			w.write(path, b)
 			w.note("  %s is back", filepath.Base(path))
 		}
 	}
+	clear(w.removed)
 	w.steps = -1
 	w.reopen()
-	if got := w.s.Peek(1); len(got) > 0 && got[0].Seq+cursorEvery <= w.acked && w.l.MaxBytes == 0 && w.flips == 0 {
-		w.fatal("%d acknowledged readings are repeated", w.acked-got[0].Seq+1)
+	w.repeats()
+}
+
+// repeats demands that a power cut brings few acknowledged readings back.
+func (w *world) repeats() {
+	n := 0
+	for _, r := range w.s.Peek(1 << 20) {
+		if r.Seq <= w.acked {
+			n++
+		}
+	}
+	if n > cursorEvery && w.l.MaxBytes == 0 && w.flips == 0 {
+		w.fatal("%d acknowledged readings are repeated", n)
 	}
 }
 
-func (w *world) mangle(path string, kept int64) {
+// rename undoes a renaming.
+func (w *world) rename(path string) {
+	if old := w.renamed[path]; old != "" && os.Rename(path, old) == nil {
+		w.note("  %s is %s again", filepath.Base(path), filepath.Base(old))
+	}
+	delete(w.renamed, path)
+}
+
+// mangle leaves a file as a power cut may leave it: what was promised is there, and of the rest any part.
+func (w *world) mangle(path string, d dirty) {
 	b, err := os.ReadFile(path)
-	if err != nil || int64(len(b)) < kept {
+	if err != nil || int64(len(b)) < d.kept {
 		return
 	}
-	switch tail := b[kept:]; w.rng.IntN(5) {
-	case 0:
-		b = b[:kept]
-	case 1:
-		b = b[:int(kept)+w.rng.IntN(len(tail)+1)]
-	case 2:
-		clear(tail[w.rng.IntN(len(tail)+1):])
-	case 3: // the end came, the beginning did not
-		clear(tail[:w.rng.IntN(len(tail)+1)])
+	old := append(bytes.Clone(d.before), make([]byte, max(0, len(b)-len(d.before)))...)
+	from, tail := int(d.kept), b[d.kept:]
+	part := w.rng.IntN(len(tail) + 1)
+	modes := 4
+	if w.holes {
+		modes = 6
 	}
-	if kept == 0 && w.rng.IntN(4) == 0 {
-		_ = os.Remove(path) // nor was the directory synced
-		return
+	switch w.rng.IntN(modes) {
+	case 0: // nothing came
+		b = append(b[:from:from], d.before[min(from, len(d.before)):]...)
+	case 1: // the beginning came, and the length
+		copy(tail[part:], old[from+part:])
+	case 2: // the beginning came, and not the length
+		b = append(b[:from+part:from+part], d.before[min(from+part, len(d.before)):]...)
+	case 4: // the end came, the beginning did not
+		copy(tail[:part], old[from:])
+	case 5: // some pages came
+		for at := from; at < len(b); {
+			to := min(len(b), (at/512+1)*512)
+			if w.rng.IntN(2) == 0 {
+				copy(b[at:to], old[at:to])
+			}
+			at = to
+		}
 	}
 	w.write(path, b)
+	if d.kept == 0 && w.rng.IntN(4) == 0 { // nor was the directory synced
+		if _, ok := w.renamed[path]; ok {
+			w.rename(path)
+		} else {
+			_ = os.Remove(path)
+		}
+	}
 }
 
 func (w *world) tear(path string, from int64) {
 	b, err := os.ReadFile(path)
-	if err != nil || int64(len(b)) < from+slotBytes {
+	if err != nil || int64(len(b)) < from+slotBytes+moreBytes {
 		return
 	}
-	for i := range slotBytes {
+	for i := range slotBytes + moreBytes {
 		b[int(from)+i] = byte(w.rng.Uint32())
 	}
 	w.write(path, b)

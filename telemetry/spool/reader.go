@@ -9,19 +9,17 @@ import (
 // windowBytes bounds what of the queue is held in memory.
 const windowBytes = 1 << 20
 
-// reader walks the queue from the oldest reading on and holds the part that is asked for next.
+// reader walks the queue and holds the part that is asked for next.
 type reader struct {
-	window []Record // in order; all that was found in (acked, seq)
+	window []Record // in order; all of low … seq-1 that are not absent
 	bytes  int      // of the window
+	low    uint64
 	seq    uint64   // the number that is looked for next
 	seg    *segment // where it is looked for; nil: not known yet
 	off    int64
 	file   *os.File
 	scan   scanner
 }
-
-// gone is how many of the numbers that the reader has passed were not there.
-func (h *reader) gone(acked uint64) uint64 { return h.seq - 1 - acked - uint64(len(h.window)) }
 
 func (h *reader) close() {
 	if h.file != nil {
@@ -30,13 +28,25 @@ func (h *reader) close() {
 	h.file, h.seg = nil, nil
 }
 
-// push takes records that were just promised, when the reader has all before them and room for them.
-func (h *reader) push(rs []Record, g *segment) {
+// behind is the index of the first record in the window whose number is above seq.
+func (h *reader) behind(seq uint64) int {
+	return sort.Search(len(h.window), func(i int) bool { return h.window[i].Seq > seq })
+}
+
+// push takes records that were just written, when the reader has all before them and room for them. Those before
+// them end at written.
+func (h *reader) push(rs []Record, g *segment, written uint64) {
+	if h.seq < written {
+		return
+	}
 	n := 0
+	for len(rs) > 0 && rs[0].Seq < h.seq { // acknowledged while they were being written
+		rs = rs[1:]
+	}
 	for _, r := range rs {
 		n += frameSize(r)
 	}
-	if h.seq != rs[0].Seq || h.bytes+n > windowBytes {
+	if len(rs) == 0 || h.bytes+n > windowBytes {
 		return
 	}
 	h.window = append(h.window, rs...)
@@ -46,8 +56,9 @@ func (h *reader) push(rs []Record, g *segment) {
 	h.seg, h.off = g, g.size
 }
 
-// drop lets go of the window up to and including seq, and returns how many that were.
-func (h *reader) drop(seq uint64) (n int) {
+// drop lets go of the window up to and including seq.
+func (h *reader) drop(seq uint64) {
+	n := 0
 	for n < len(h.window) && h.window[n].Seq <= seq {
 		h.bytes -= frameSize(h.window[n])
 		n++
@@ -57,41 +68,45 @@ func (h *reader) drop(seq uint64) (n int) {
 	if len(h.window) == 0 {
 		h.window = nil
 	}
-	return n
+	h.low = max(h.low, seq+1)
+	if h.seq < h.low {
+		h.close()
+		h.seq = h.low
+	}
 }
 
-// Peek returns up to most of the oldest readings that are not acknowledged, oldest first, and at least one when
-// one waits. It returns fewer when they are large: about 1 MB is held in memory. It returns none although some
-// wait when the files cannot be opened now (no file descriptors are left); time heals that. The caller may keep
-// the records, and must not change them.
-func (s *Spool) Peek(most int) []Record {
-	for s.fill(most) {
-	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return slices.Clone(s.head.window[:min(max(most, 0), len(s.head.window))])
+// sift lets go of what is absent.
+func (h *reader) sift(a *absence) {
+	h.window = slices.DeleteFunc(h.window, func(r Record) bool {
+		gone := a.has(r.Seq)
+		if gone {
+			h.bytes -= frameSize(r)
+		}
+		return gone
+	})
 }
 
-// fill reads about one chunk more into the window, and reports whether it makes sense to read another. The lock
-// is given back in between, so that an Append waits for one chunk and not for a megabyte.
-func (s *Spool) fill(most int) (more bool) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	defer s.signal()
-	h := &s.head
-	for from := h.bytes; h.bytes < from+chunk; {
-		if s.closed || len(h.window) >= most || h.bytes >= windowBytes || h.seq >= s.at.next || !s.seek() {
-			return false
-		}
-		r, ok := h.scan.next(h.seq, s.endOf(h.seg))
-		if !ok {
-			s.leave()
-			continue
-		}
-		h.seg.lost = h.seg.lost || r.Seq > h.seq
-		h.window, h.bytes, h.seq, h.off = append(h.window, r), h.bytes+frameSize(r), r.Seq+1, h.scan.off
+// turn makes the window begin at seq.
+func (h *reader) turn(seq uint64) {
+	h.close()
+	h.window, h.bytes, h.low, h.seq = nil, 0, seq, seq
+}
+
+// trim makes room in a full window by letting go of what the caller has already.
+func (h *reader) trim(seq uint64) {
+	if h.bytes < windowBytes {
+		return
 	}
-	return true
+	keep := h.bytes / 2
+	for n, r := range h.window {
+		if r.Seq > seq || h.bytes <= keep {
+			clear(h.window[:n])
+			h.window, h.low = h.window[n:], r.Seq
+			return
+		}
+		h.bytes -= frameSize(r)
+	}
+	h.window, h.low = nil, h.seq
 }
 
 // seek opens the segment that the next number is in; false when it cannot be looked into now.
@@ -123,28 +138,63 @@ type empty struct{}
 
 func (empty) ReadAt(b []byte, _ int64) (int, error) { clear(b); return len(b), nil }
 
-// leave goes on to the next segment. Numbers that this one should have held are lost: they are counted at once, and
-// put behind with the next reading that is acknowledged.
-func (s *Spool) leave() {
+// leave goes on to the next segment; false when it cannot be looked into now. Numbers that this one should have held
+// are lost, unless the next one says that they never were here.
+func (s *Spool) leave() bool {
 	h := &s.head
 	end := s.endOf(h.seg)
-	h.seg.lost = h.seg.lost || h.seq < end
+	gap, ok := s.gapBefore(end)
+	if !ok {
+		return false
+	}
+	if from := max(h.seq, end-min(gap, end)); from < end {
+		s.absent.add(from, end-1, void)
+	}
+	if from := end - min(gap, end); h.seq < from {
+		h.seg.lost = true
+		s.absent.add(h.seq, from-1, lost)
+	}
 	h.seq = end
-	if end < s.at.next {
+	if end < s.at.written {
 		h.close()
 	}
+	s.skip()
+	return true
+}
+
+// gapBefore is how many numbers before end were never on the medium, as the segment that begins with end says.
+func (s *Spool) gapBefore(end uint64) (n uint64, ok bool) {
+	i := s.after(end) - 1
+	g := s.segs[max(i, 0)]
+	if g.base != end {
+		return 0, true
+	}
+	if !g.known {
+		head, good, err := g.readHead()
+		if err != nil {
+			return 0, false
+		}
+		if good && head.base == g.base {
+			g.gap = head.gap
+		}
+		g.known = true
+	}
+	if n = uint64(g.gap &^ recycled); n == anyGap {
+		n = end
+	}
+	return n, true
 }
 
 // segmentOf returns the segment that holds seq: the newest whose base is not above it. What older ones hold of
 // the same number was never promised.
 func (s *Spool) segmentOf(seq uint64) *segment { return s.segs[s.after(seq)-1] }
 
-// endOf is the number at which g ends: the base of the segment after it, or the number that comes next.
+// endOf is the number at which g ends: the base of the segment after it, or the number that is written next.
 func (s *Spool) endOf(g *segment) uint64 {
 	if i := s.after(g.base); i < len(s.segs) {
 		return s.segs[i].base
 	}
-	return s.at.next
+	return s.at.written
 }
 
 // after is the index of the first segment whose base is above seq.

@@ -1,6 +1,7 @@
 // Package spool is the queue on disk between a reading that was promised and the hub that acknowledges it.
 //
-// A reading is promised when Append has returned: it is on the medium. It is forgotten when Ack names it.
+// A reading is promised when Append has returned: it is on the medium, unless Limits.Within lets it live in memory
+// first. It is forgotten when Ack names it.
 package spool
 
 import (
@@ -15,32 +16,64 @@ import (
 // (Microsoft: iot-hub-devguide-quotas-throttling); the rest is for the properties.
 const MaxBody = 255 << 10
 
-// maxStream is the longest name of a stream.
-const maxStream = 64
+const (
+	maxStream = 64      // the longest name of a stream
+	maxType   = 127     // the longest media type
+	maxPut    = 4 << 20 // the most that one Put takes, with what it adds
+)
+
+// usualType is the media type that a Record does not spell out.
+const usualType = "application/json"
 
 // ErrStream is in the error of Append for a stream name that is not 1 to 64 of a-z A-Z 0-9 - _ .
 var ErrStream = errors.New("a stream is named by 1 to 64 of - _ . 0-9 A-Z a-z")
 
-// ErrTooLarge is in the error of Append for a body longer than MaxBody.
-var ErrTooLarge = errors.New("the body is longer than a hub takes")
+// ErrType is in the error of Put for a media type that is not up to 127 printable ASCII characters.
+var ErrType = errors.New("a media type has up to 127 printable ASCII characters")
+
+// ErrTooLarge is in the error of Append for a body longer than MaxBody, and of Put for more than 4 MiB, or half of
+// Limits.MaxBytes, at once.
+var ErrTooLarge = errors.New("that is more than can be taken")
+
+// ErrFull is in the error of Append and Put when the limits leave no room, and Limits.Drop does not make any.
+var ErrFull = errors.New("the spool is full")
 
 // Record is one reading as it waits for the hub.
 type Record struct {
-	Seq    uint64 // 1, 2, 3 … over all streams of this spool, without gaps
+	Seq    uint64 // rising over all streams of this spool: 1, 2, 3 …, with a gap where a power cut took what only memory had
 	Time   time.Time
 	Stream string // 1 to 64 of a-z A-Z 0-9 - _ .
+	Type   string // media type of Body; "" = application/json
+	Body   []byte // at most MaxBody
+}
+
+// Reading is what Put takes.
+type Reading struct {
+	Stream string // 1 to 64 of a-z A-Z 0-9 - _ .
+	Type   string // media type of Body; "" = application/json
 	Body   []byte // at most MaxBody
 }
 
 // acceptable says why a reading can never be stored.
-func acceptable(stream string, body []byte) error {
-	if !ValidStream(stream) {
-		return fault.As(fault.Permanent, fmt.Errorf("append to stream %.80q: %w", stream, ErrStream))
-	}
-	if len(body) > MaxBody {
-		return fault.As(fault.Permanent, fmt.Errorf("append %d bytes (at most %d): %w", len(body), MaxBody, ErrTooLarge))
+func acceptable(r Reading) error {
+	switch {
+	case !ValidStream(r.Stream):
+		return fault.As(fault.Permanent, fmt.Errorf("append to stream %.80q: %w", r.Stream, ErrStream))
+	case !validType(r.Type):
+		return fault.As(fault.Permanent, fmt.Errorf("append a body of type %.130q: %w", r.Type, ErrType))
+	case len(r.Body) > MaxBody:
+		return fault.As(fault.Permanent, fmt.Errorf("append %d bytes (at most %d): %w", len(r.Body), MaxBody, ErrTooLarge))
 	}
 	return nil
+}
+
+func validType(name string) bool {
+	for i := range len(name) {
+		if name[i] < ' ' || name[i] > '~' {
+			return false
+		}
+	}
+	return len(name) <= maxType
 }
 
 // ValidStream reports whether Append takes name as a stream's.

@@ -19,23 +19,30 @@ type scanner struct {
 	off  int64  // of the byte that is looked at next
 	end  int64  // nothing from here on is to be read
 	good int64  // the end of the last whole frame
+	base uint64 // a whole frame of a lower number ends the segment: it was there before the file was recycled
+	like Record // the last one, whose words the next one shares
 	buf  []byte // the bytes from off on that were read already
 }
 
 // next returns the next whole record whose number is in [low, high). Whole records of other numbers are
 // leftovers of a commit that was never promised, or of a deleted file: they are passed over.
 func (s *scanner) next(low, high uint64) (Record, bool) {
-	for s.load(frameHead) {
+	for s.load(frameHead + 1) {
 		size, ok := s.key.measure(s.buf)
 		if !ok || !s.load(int64(size)) {
 			s.resync()
 			continue
 		}
-		r, ok := s.key.decode(s.buf[:size])
+		r, ok := s.key.decode(s.buf[:size], s.like)
 		if !ok {
 			s.resync()
 			continue
 		}
+		if r.Seq < s.base {
+			s.end = s.off
+			break
+		}
+		s.like.Stream, s.like.Type = r.Stream, r.Type
 		s.skip(size)
 		s.good = s.off
 		if low <= r.Seq && r.Seq < high {

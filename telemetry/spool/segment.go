@@ -15,6 +15,7 @@ import (
 const (
 	segmentSuffix = ".seg"
 	asideSuffix   = ".bad" // after .seg: kept for a person to look at, and the first to go when room is needed
+	poisonSuffix  = ".poison"
 	nameDigits    = 20
 
 	// highest is beyond any number that is ever given: what claims more is damaged.
@@ -28,6 +29,11 @@ type segment struct {
 	size int64 // the bytes that may hold frames
 	disk int64 // the bytes that the file takes
 	lost bool  // numbers were found missing in it
+
+	gap   uint32 // as in its head
+	known bool   // gap is
+	mend  bool   // its head is to be written again
+	clean bool   // made in this life, and no write to it failed: it may be recycled
 }
 
 func segmentName(base uint64) string { return fmt.Sprintf("%0*d%s", nameDigits, base, segmentSuffix) }
@@ -36,6 +42,7 @@ func segmentName(base uint64) string { return fmt.Sprintf("%0*d%s", nameDigits, 
 type inventory struct {
 	segments []*segment // oldest first
 	aside    []*segment
+	poison   []*segment // oldest first
 }
 
 // list reads the directory and nothing else. A directory that is not there is an empty one.
@@ -45,20 +52,24 @@ func list(dir string) (inv inventory, err error) {
 		return inv, label("list", dir, err)
 	}
 	for _, e := range entries {
+		g := &segment{path: filepath.Join(dir, e.Name())}
+		to := &inv.segments
 		name, aside := strings.CutSuffix(e.Name(), asideSuffix)
-		base, ok := parseName(name)
-		if !ok {
+		digits, poison := strings.CutSuffix(name, poisonSuffix)
+		switch {
+		case aside:
+			to = &inv.aside
+		case poison:
+			to, name = &inv.poison, digits+segmentSuffix
+		}
+		var ok bool
+		if g.base, ok = parseName(name); !ok {
 			continue
 		}
-		g := &segment{base: base, path: filepath.Join(dir, e.Name())}
 		if info, err := e.Info(); err == nil {
 			g.size, g.disk = info.Size(), info.Size()
 		}
-		if aside {
-			inv.aside = append(inv.aside, g)
-		} else {
-			inv.segments = append(inv.segments, g)
-		}
+		*to = append(*to, g)
 	}
 	return inv, nil
 }

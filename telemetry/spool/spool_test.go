@@ -84,8 +84,8 @@ func TestNumbersGoOnAfterAllWasAcknowledgedAndTheProcessRestarted(t *testing.T) 
 		}
 	}
 	files, _ := filepath.Glob(filepath.Join(dir, "*"+segmentSuffix))
-	if len(files) != 1 {
-		t.Errorf("%d segments are left, want the newest alone", len(files))
+	if len(files) > 2 {
+		t.Errorf("%d segments are left, want the newest and a spare one", len(files))
 	}
 	for range 3 { // restarts without a reading in between
 		s := open(t, dir, Limits{}, nil)
@@ -96,7 +96,7 @@ func TestNumbersGoOnAfterAllWasAcknowledgedAndTheProcessRestarted(t *testing.T) 
 	add(t, open(t, dir, Limits{}, nil), next, next)
 }
 
-func TestARestartRepeatsAtMost256Acknowledged(t *testing.T) {
+func TestFault7ARestartRepeatsAtMost256Acknowledged(t *testing.T) {
 	dir := t.TempDir()
 	s := open(t, dir, Limits{}, nil)
 	add(t, s, 1, 600)
@@ -123,7 +123,7 @@ func TestARestartRepeatsAtMost256Acknowledged(t *testing.T) {
 	}
 }
 
-func TestALostCursorOnlyCostsRepeats(t *testing.T) {
+func TestFault31ALostCursorOnlyCostsRepeats(t *testing.T) {
 	dir := t.TempDir()
 	s := open(t, dir, Limits{}, nil)
 	add(t, s, 1, 50)
@@ -213,7 +213,7 @@ func restore(t testing.TB, dir string, files map[string][]byte) {
 	}
 }
 
-func TestWhatCanNeverBeSentIsRefusedAtTheDoor(t *testing.T) {
+func TestFault34WhatCanNeverBeSentIsRefusedAtTheDoor(t *testing.T) {
 	s := open(t, t.TempDir(), Limits{}, nil)
 	for _, stream := range []string{"", "a b", "a/b", "ä", strings.Repeat("x", 65), "a\x00"} {
 		if _, err := s.Append(t.Context(), stream, nil); !errors.Is(err, ErrStream) || fault.Of(err) != fault.Permanent {
@@ -234,7 +234,7 @@ func TestWhatCanNeverBeSentIsRefusedAtTheDoor(t *testing.T) {
 	}
 }
 
-func TestAnotherFormatIsLeftAlone(t *testing.T) {
+func TestFault51AnotherFormatIsLeftAlone(t *testing.T) {
 	dir := t.TempDir()
 	add(t, open(t, dir, Limits{}, nil), 1, 3)
 	name := filepath.Join(dir, segmentName(1))

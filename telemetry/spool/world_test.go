@@ -24,22 +24,46 @@ type world struct {
 
 	steps int // until the cut; never when negative
 
-	promised map[uint64]string // number to body, of all that were promised or seen
-	tried    map[string]bool   // bodies whose Append failed: they may be delivered
-	acked    uint64
-	made     int // bodies so far
-	flips    int // each may cost one reading
+	now   time.Time     // as it truly is
+	up    time.Duration // of this life
+	wrong bool          // the wall clock stands in 1970
 
-	durable map[string]int64  // files with bytes that were not synced: up to where they were
+	given    map[uint64]reading // all that were ever numbered
+	promised map[uint64]bool
+	tried    map[string]bool // bodies whose Put failed: they may be delivered
+	doubt    map[uint64]bool // may be there or not
+	poison   map[uint64]bool // set aside, and never to be seen again
+	acked    uint64
+	made     int  // bodies so far
+	flips    int  // each may cost one reading
+	holes    bool // a power cut may take the beginning of a write and not its end, and so look like damage
+
+	dirty   map[string]dirty  // files with bytes that were not synced
 	cursor  []byte            // as it was synced last
 	removed map[string][]byte // removals that were not synced
+	renamed map[string]string // renamings that were not synced: new name to old
+
+	recycling string
+}
+
+type reading struct {
+	body string
+	made time.Time
+	soft bool // its number may be given again
+}
+
+// dirty is a file as it was before a write, of which the first kept bytes are promised.
+type dirty struct {
+	before []byte
+	kept   int64
 }
 
 func newWorld(t *testing.T, seed uint64, l Limits) *world {
 	w := &world{
-		t: t, rng: rand.New(rand.NewPCG(seed, 1)), dir: memory(t), l: l, steps: -1,
-		promised: map[uint64]string{}, tried: map[string]bool{},
-		durable: map[string]int64{}, removed: map[string][]byte{},
+		t: t, rng: rand.New(rand.NewPCG(seed, 1)), dir: memory(t), l: l, steps: -1, holes: seed%2 == 1,
+		now:   time.Date(2026, 11, 22, 0, 0, 0, 0, time.UTC),
+		given: map[uint64]reading{}, promised: map[uint64]bool{}, tried: map[string]bool{}, doubt: map[uint64]bool{}, poison: map[uint64]bool{},
+		dirty: map[string]dirty{}, removed: map[string][]byte{}, renamed: map[string]string{},
 	}
 	w.note("seed %d limits %+v", seed, l)
 	w.reopen()
@@ -56,7 +80,9 @@ func memory(t *testing.T) string {
 	return dir
 }
 
-func (w *world) note(format string, args ...any) { w.log = append(w.log, fmt.Sprintf(format, args...)) }
+func (w *world) note(format string, args ...any) {
+	w.log = append(w.log, fmt.Sprintf(format, args...))
+}
 
 func (w *world) fatal(format string, args ...any) {
 	w.t.Helper()
@@ -70,11 +96,20 @@ func (w *world) fatal(format string, args ...any) {
 func (w *world) step(verb, path string) error {
 	switch verb {
 	case "append":
-		if _, dirty := w.durable[path]; !dirty {
-			w.durable[path] = w.s.out.end
+		if _, known := w.dirty[path]; !known {
+			b, _ := os.ReadFile(path)
+			w.dirty[path] = dirty{b, w.s.out.end}
 		}
 	case "remove":
 		w.removed[path], _ = os.ReadFile(path)
+	case "acked":
+		if w.s.cursor.synced == w.s.cursor.saved {
+			w.cursor, _ = os.ReadFile(path)
+		}
+	case "recycle":
+		w.recycling = path
+	case "recycled":
+		w.renamed[path] = w.recycling
 	}
 	if w.steps == 0 {
 		w.note("  cut at %s %s", verb, filepath.Base(path))
@@ -83,55 +118,82 @@ func (w *world) step(verb, path string) error {
 	w.steps--
 	switch verb {
 	case "appended":
-		if w.durable[path] == 0 {
-			clear(w.removed) // the directory was synced
+		if w.dirty[path].kept == 0 {
+			w.directorySynced()
 		}
-		delete(w.durable, path)
-	case "acked":
-		if w.s.cursor.synced == w.s.cursor.saved {
-			w.cursor, _ = os.ReadFile(path)
-		}
+		delete(w.dirty, path)
+	case "has set aside":
+		w.directorySynced()
 	}
 	return nil
 }
 
+func (w *world) directorySynced() {
+	clear(w.removed)
+	clear(w.renamed)
+}
+
 // put appends n readings in one commit.
 func (w *world) put(n int) error {
-	var b *batch
-	var entries []*entry
+	var rs []Reading
 	for range n {
 		w.made++
 		body := fmt.Sprintf("reading %d %s", w.made, strings.Repeat("y", w.rng.IntN(300)))
 		if w.rng.IntN(40) == 0 {
 			body += strings.Repeat("z", w.rng.IntN(9000))
 		}
-		e := &entry{Record: Record{Time: time.Now(), Stream: "s", Body: []byte(body)}}
-		entries = append(entries, e)
-		b = w.s.join(e)
+		rs = append(rs, Reading{Stream: "s", Type: []string{"", "application/cbor"}[w.rng.IntN(2)], Body: []byte(body)})
 	}
-	w.s.turn <- struct{}{}
-	w.s.lead(b)
-	<-w.s.turn
-	for _, e := range entries {
-		if b.err != nil {
-			w.tried[string(e.Body)] = true
+	first, err := w.s.Put(w.t.Context(), rs...)
+	for i, r := range rs {
+		if err != nil {
+			w.tried[string(r.Body)] = true
 			continue
 		}
-		w.promise(e.Seq, string(e.Body))
+		w.give(first+uint64(i), string(r.Body))
 	}
-	w.note("put %d: %v, last %d", n, b.err, entries[n-1].Seq)
-	return b.err
+	w.keep()
+	w.note("put %d: %v, first %d", n, err, first)
+	if errors.Is(err, ErrTooLarge) || errors.Is(err, ErrFull) && w.l.Drop != DropOldest {
+		return nil
+	}
+	return err
 }
 
-// promise takes note of a reading. A number is only given twice when damage took all trace of the first.
-func (w *world) promise(seq uint64, body string) {
-	if _, twice := w.promised[seq]; twice {
+// give takes note of a number. One is only given twice when damage took all trace of the first.
+func (w *world) give(seq uint64, body string) {
+	if was, twice := w.given[seq]; twice && !was.soft {
 		w.flips--
 		if w.flips < 0 {
 			w.fatal("number %d was given twice", seq)
 		}
 	}
-	w.promised[seq] = body
+	// A medium that takes nothing is not waited for: then the time tells one reading from another of its number.
+	soft := seq >= w.s.cursor.reserved && w.l.Within > 0
+	w.given[seq] = reading{body, w.now, soft}
+	delete(w.doubt, seq)
+}
+
+// keep takes note of what is on the medium now.
+func (w *world) keep() {
+	for seq := range w.given {
+		if seq < w.s.at.written {
+			w.promised[seq] = true
+		}
+	}
+}
+
+// flush writes what is in memory, as the timer would.
+func (w *world) flush() error {
+	w.s.turn <- struct{}{}
+	err := w.s.flush()
+	<-w.s.turn
+	w.keep()
+	w.note("flush: %v", err)
+	if errors.Is(err, ErrFull) && w.l.Drop != DropOldest {
+		return nil
+	}
+	return err
 }
 
 // ack acknowledges some of what waits.
@@ -147,43 +209,37 @@ func (w *world) ack() error {
 	return err
 }
 
-// check compares what waits with what was promised.
-func (w *world) check() {
-	got := w.s.Peek(1 << 20)
-	found := map[uint64]bool{}
-	last := uint64(0)
-	for _, r := range got {
-		if r.Seq <= last {
-			w.fatal("reading %d after %d", r.Seq, last)
-		}
-		last = r.Seq
-		found[r.Seq] = true
-		if body := string(r.Body); w.promised[r.Seq] != body {
-			if !w.tried[body] {
-				w.fatal("reading %d is %.30q, promised was %.30q", r.Seq, body, w.promised[r.Seq])
-			}
-			w.promise(r.Seq, body)
-			delete(w.tried, body)
-		}
+// aside sets one of those that wait aside.
+func (w *world) aside() error {
+	got := w.s.Peek(1 + w.rng.IntN(20))
+	if len(got) == 0 {
+		return nil
 	}
-	st := w.s.Stats()
-	if st.Depth != uint64(len(got)) {
-		w.fatal("%d wait", len(got))
+	seq := got[w.rng.IntN(len(got))].Seq
+	err := w.s.Aside(seq)
+	w.note("aside %d: %v", seq, err)
+	if err == nil && w.l.MaxBytes == 0 {
+		w.poison[seq] = true
 	}
-	w.account(found, st)
+	w.doubt[seq] = true
+	return err
 }
 
-// account demands that whatever is missing was counted.
-func (w *world) account(found map[uint64]bool, st Stats) {
-	missing := 0
-	for seq := range w.promised {
-		if seq > w.acked && !found[seq] {
-			missing++
-		}
+// pass lets time pass, and sometimes sets the clock.
+func (w *world) pass() {
+	d := time.Duration(w.rng.Int64N(int64(w.l.TTL / 2)))
+	w.now, w.up = w.now.Add(d), w.up+d
+	if w.rng.IntN(3) == 0 {
+		w.wrong = !w.wrong
 	}
-	if missing > int(st.Dropped)+w.flips {
-		w.fatal("%d promised readings are missing, %d damaged at most", missing, w.flips)
+	w.note("%v later, clock %v", d, w.clock())
+}
+
+func (w *world) clock() time.Time {
+	if w.wrong {
+		return time.Unix(0, 0).Add(w.up)
 	}
+	return w.now
 }
 
 // reopen starts a new life on what the medium holds.
@@ -191,18 +247,27 @@ func (w *world) reopen() {
 	if w.s != nil {
 		w.s.head.close()
 		w.s.cursor.close()
-		if w.s.out != nil {
-			_ = w.s.out.file.Close()
+		w.s.end()
+		if w.s.ram.timer != nil {
+			w.s.ram.timer.Stop()
 		}
 	}
 	s, err := Open(w.dir, w.l, w.step)
 	if err != nil {
 		w.fatal("open: %v", err)
 	}
-	w.s = s
-	if n := len(s.segs); n > 0 { // Open made sure of these
-		delete(w.durable, s.segs[n-1].path)
-		clear(w.removed)
+	w.s, w.up = s, 0
+	for seq := range w.given {
+		if !w.promised[seq] {
+			w.doubt[seq] = true // only memory had it
+		}
 	}
-	w.note("open: %d…%d", s.at.acked+1, s.at.next-1)
+	s.clock.read = func() (time.Time, time.Duration) { return w.clock(), w.up }
+	s.clock.eras = nil
+	s.clock.look(s.next)
+	if n := len(s.segs); n > 0 { // Open made sure of these
+		delete(w.dirty, s.segs[n-1].path)
+		w.directorySynced()
+	}
+	w.note("open: %d…%d, written to %d", s.at.acked+1, s.next-1, s.at.written-1)
 }

@@ -1,0 +1,28 @@
+//go:build noremote
+
+package main
+
+import (
+	"context"
+	"net/http"
+
+	"github.com/devid-agent/devid-agent/telemetry/iothub"
+)
+
+type cloud struct{}
+
+func (a *agent) openCloud() error {
+	c := a.config.Remote
+	if len(c.Change) == 0 && len(c.Methods) == 0 && !c.Messages {
+		return nil
+	}
+	return notBuiltIn("answers for the cloud", "noremote")
+}
+
+func (*cloud) serve(*agent)                      {}
+func (*cloud) follow(context.Context)            {}
+func (*cloud) end()                              {}
+func (*cloud) failed()                           {}
+func (*cloud) run(context.Context, *agent) error { return nil }
+func (*cloud) handler() http.Handler             { return nil }
+func (*cloud) handlers() (h iothub.Handlers)     { return h }

@@ -1,0 +1,24 @@
+package mqtt
+
+import (
+	"net"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// userTimeout has the kernel end conn when what was sent stays without a TCP acknowledgement for d (tcp(7),
+// TCP_USER_TIMEOUT). What is no socket of TCP, a tunnel in TLS for one, is left as it is, and so is one that does not know
+// the option: pings and deadlines notice a dead path too, later.
+func userTimeout(conn net.Conn, d time.Duration) {
+	socket, ok := conn.(syscall.Conn)
+	if !ok || d < 0 {
+		return
+	}
+	if control, err := socket.SyscallConn(); err == nil {
+		_ = control.Control(func(fd uintptr) {
+			_ = unix.SetsockoptInt(int(fd), unix.IPPROTO_TCP, unix.TCP_USER_TIMEOUT, int(d.Milliseconds()))
+		})
+	}
+}
