@@ -16,9 +16,38 @@ armv6) export GOARCH=arm GOARM=6 triplet= ;;
 riscv64) export GOARCH=riscv64 GORISCV64=rva20u64 triplet= ;;
 *) echo "build.sh: unknown architecture $arch" >&2; exit 2 ;;
 esac
-# Pages of 32-bit ARM are of 4 KB, so segments need not be rounded to 64.
-[ "$GOARCH" != arm ] || LDFLAGS="${LDFLAGS-} -R 4096"
+# Go rounds segments to the largest page that an architecture knows, of 64 KB. Those of 32-bit ARM are of 4 KB, and those
+# of an arm64 board of 4 or 16 (Raspberry Pi 5); a kernel with pages of 64 KB, a server's, cannot load what is rounded to 16.
+case $GOARCH:$program in
+arm:*) LDFLAGS="${LDFLAGS-} -R 4096" ;;
+arm64:agent) LDFLAGS="-R 16384 ${LDFLAGS-}" ;; # one in LDFLAGS wins
+esac
 [ -z "${UNSTRIPPED-}" ] || LDFLAGS=$(printf %s "$LDFLAGS" | sed 's/-s -w//')
+
+# stand_in DIR makes go.mod and overlay.json, which give the agent third_party/ in place of three modules; not in go.mod
+# itself, since the simulator and the tests need the originals. The MQTT client links two to open connections, and the
+# agent opens them. The YAML parser is the original but for the package regexp; its sources are taken from the module.
+stand_in() {
+	cp go.mod go.sum "$1/"
+	printf 'replace %s => ./third_party/%s\n' github.com/gorilla/websocket websocket golang.org/x/net net \
+		go.yaml.in/yaml/v3 yaml >>"$1/go.mod"
+	yaml=$("${GO:-go}" list -f '{{.Dir}}' go.yaml.in/yaml/v3)
+	comma=
+	{
+		printf '{"Replace": {'
+		for file in "$yaml"/*.go; do
+			name=${file##*/} from=$file
+			case $name in *_test.go) continue ;; esac
+			if grep -q '^	"regexp"$' "$file"; then
+				from=$1/$name
+				sed 's,^	"regexp"$,	"go.yaml.in/yaml/v3/regexp",' "$file" >"$from"
+			fi
+			printf '%s"%s": "%s"' "$comma" "$PWD/third_party/yaml/$name" "$from"
+			comma=', '
+		done
+		printf '}}\n'
+	} >"$1/overlay.json"
+}
 
 case $program in
 agent | service | cloudsim) small=yes cgo=0 ;;
@@ -44,4 +73,13 @@ if [ -n "$small" ]; then
 	# shellcheck disable=SC2086 # GCFLAGS are several
 	set -- -tags "$TAGS" $GCFLAGS "$@"
 fi
-exec "${GO:-go}" build "$@"
+if [ -e vendor/modules.txt ]; then
+	# All modules are in the tree: no other go.mod can be named, so there are no stand-ins, and the agent is 390 KB larger.
+	export GOFLAGS=-mod=vendor
+elif [ "$program" = agent ]; then
+	tmp=$(mktemp -d)
+	trap 'rm -rf "$tmp"' EXIT
+	stand_in "$tmp"
+	set -- -modfile="$tmp/go.mod" -overlay="$tmp/overlay.json" "$@"
+fi
+"${GO:-go}" build "$@"

@@ -79,7 +79,7 @@ func document(p *program, version string, made time.Time) (*bom, error) {
 	b.Metadata.Component = root(p, version)
 	refs := map[string]string{"std": b.Components[0].Ref, p.info.Main.Path: b.Metadata.Component.Ref}
 	for _, m := range p.info.Deps {
-		c, err := module(m, p.dirs[m.Path])
+		c, err := p.module(m, version)
 		if err != nil {
 			return nil, err
 		}
@@ -122,11 +122,11 @@ func standard(p *program) component {
 
 // module describes m as it was linked. Its sum is Go's own hash over its files (golang.org/x/mod/sumdb/dirhash, h1),
 // which is no hash of one file, and so stands under its own name.
-func module(m *debug.Module, dir string) (component, error) {
+func (p *program) module(m *debug.Module, version string) (component, error) {
 	if m.Replace != nil {
-		return component{}, fmt.Errorf("%s is replaced: what is released must be what go.mod names", m.Path)
+		return p.standIn(m, version)
 	}
-	names, err := licenses(m.Path, dir)
+	names, err := licenses(m.Path, p.dirs[m.Path])
 	if err != nil {
 		return component{}, err
 	}

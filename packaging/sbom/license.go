@@ -67,7 +67,9 @@ func notices(p *program) ([]byte, error) {
 	var b bytes.Buffer
 	paths := []string{"std"}
 	for _, m := range p.info.Deps {
-		paths = append(paths, m.Path)
+		if !p.own(m) {
+			paths = append(paths, m.Path)
+		}
 	}
 	for _, path := range paths {
 		files, err := legal(path, p.dirs[path])

@@ -91,7 +91,10 @@ func (p *program) list() error {
 	if err != nil {
 		return fmt.Errorf("list the packages of %s: %w: %s", p.info.Path, err, complaint.String())
 	}
-	return p.read(bytes.NewReader(out))
+	if err := p.read(bytes.NewReader(out)); err != nil {
+		return err
+	}
+	return p.settle()
 }
 
 func (p *program) read(list io.Reader) error {
