@@ -47,7 +47,9 @@ func TestEverySkipNamesPackagesThatMakeTestInstalls(t *testing.T) {
 		for line := range strings.Lines(string(text)) {
 			if found := skip.FindStringSubmatch(line); found != nil {
 				skips++
-				if !speaking.MatchString(found[1]) {
+				// A helper's skip says what its callers name: they are found only where it is called need or Require.
+				indirect := strings.Contains(found[1], `" + `) && !strings.Contains(string(text), "func need(") && !strings.Contains(string(text), "func Require(")
+				if indirect || !speaking.MatchString(found[1]) {
 					t.Errorf("%s: a skip that does not say what to install: %s", path, line)
 				}
 			}

@@ -104,10 +104,7 @@ func socketPair(t *testing.T) (a, b net.Conn) {
 
 // Only root can be somebody else; a supplementary group is one that no name leads to.
 func TestSupplementaryGroupsCount(t *testing.T) {
-	curl, err := exec.LookPath("curl")
-	if err != nil {
-		t.Skip("install curl")
-	}
+	curl := need(t, "curl", "curl")
 	if os.Getuid() != 0 {
 		return
 	}

@@ -178,10 +178,7 @@ func TestStopDoesNotWaitForAHangingMedium(t *testing.T) {
 }
 
 func TestCurlIsAClient(t *testing.T) {
-	curl, err := exec.LookPath("curl")
-	if err != nil {
-		t.Skip("install curl")
-	}
+	curl := need(t, "curl", "curl")
 	spool := &shelf{}
 	w := serve(t, &Server{Spool: spool})
 	run := func(args ...string) string {

@@ -65,8 +65,8 @@ func TestSnippetsOfTheDocumentStoreWhatTheySay(t *testing.T) {
 
 func runShell(t *testing.T, code string) {
 	t.Helper()
-	tool(t, "curl", "curl")
-	tool(t, "mosquitto_pub", "mosquitto-clients")
+	need(t, "curl", "curl")
+	need(t, "mosquitto_pub", "mosquitto-clients")
 	run(t, code, "sh", "-eu")
 }
 
@@ -77,7 +77,7 @@ func runPython(t *testing.T, code string) {
 
 func runC(t *testing.T, code string) {
 	t.Helper()
-	cc := tool(t, "cc", "gcc")
+	cc := need(t, "cc", "gcc")
 	source, program := filepath.Join(t.TempDir(), "reading.c"), filepath.Join(t.TempDir(), "reading")
 	if err := os.WriteFile(source, []byte(code), 0o600); err != nil {
 		t.Fatal(err)

@@ -37,11 +37,12 @@ func disk(t testing.TB) (live *spool.Spool, found func() []string) {
 	}
 }
 
-func tool(t testing.TB, name, from string) string {
+// need is the path of program, which the Debian package brings.
+func need(t testing.TB, program, pkg string) string {
 	t.Helper()
-	path, err := exec.LookPath(name)
+	path, err := exec.LookPath(program)
 	if err != nil {
-		t.Skip("install " + from)
+		t.Skip("install " + pkg)
 	}
 	return path
 }
@@ -67,7 +68,7 @@ func numbers(n int) (lines string, want []string) {
 }
 
 func TestMosquittoPubIsAClientAtEachQoS(t *testing.T) {
-	pub := tool(t, "mosquitto_pub", "mosquitto-clients")
+	pub := need(t, "mosquitto_pub", "mosquitto-clients")
 	live, found := disk(t)
 	tcp, socket := listen(t, &MQTT{Server: &Server{Spool: live}, Listen: "127.0.0.1:0"}), listen(t, &MQTT{Server: &Server{Spool: live}})
 	_, port, _ := net.SplitHostPort(tcp.addr.String())
@@ -87,7 +88,7 @@ func TestMosquittoPubIsAClientAtEachQoS(t *testing.T) {
 }
 
 func TestMosquittoPubIsToldThatItsPasswordIsWrong(t *testing.T) {
-	pub := tool(t, "mosquitto_pub", "mosquitto-clients")
+	pub := need(t, "mosquitto_pub", "mosquitto-clients")
 	w := listen(t, &MQTT{Server: &Server{Spool: &shelf{}}, Listen: "127.0.0.1:0", Users: map[string]string{"plc": "secret"}})
 	_, port, _ := net.SplitHostPort(w.addr.String())
 	args := []string{"-h", "127.0.0.1", "-p", port, "-q", "1", "-t", "a", "-m", "1", "-u", "plc", "-P"}
@@ -164,15 +165,15 @@ func systemPython(t testing.TB) string {
 	if path, err := exec.LookPath("/usr/bin/python3"); err == nil {
 		return path
 	}
-	return tool(t, "python3", "python3")
+	return need(t, "python3", "python3")
 }
 
 // A gateway with mosquitto on it keeps it: a bridge brings what its clients publish, with the default settings of
 // bridges, which announce themselves and publish their state.
 func TestMosquittoBridgeBringsWhatItsClientsPublish(t *testing.T) {
-	pub := tool(t, "mosquitto_pub", "mosquitto-clients")
+	pub := need(t, "mosquitto_pub", "mosquitto-clients")
 	t.Setenv("PATH", os.Getenv("PATH")+":/usr/sbin")
-	broker := tool(t, "mosquitto", "mosquitto")
+	broker := need(t, "mosquitto", "mosquitto")
 	live, found := disk(t)
 	w := listen(t, &MQTT{Server: &Server{Spool: live}, Listen: "127.0.0.1:0"})
 	dir := shortDir(t)

@@ -42,20 +42,23 @@ for (const line of require('node:fs').readFileSync(0, 'utf8').trim().split('\n')
 }
 `
 
+// need is the path of program, which the Debian package brings.
+func need(t *testing.T, program, pkg string) string {
+	t.Helper()
+	path, err := exec.LookPath(program)
+	if err != nil {
+		t.Skip("install " + pkg)
+	}
+	return path
+}
+
 func TestTheSnippetsOfTheDocumentationFindEachReadingOnce(t *testing.T) {
-	for _, l := range []struct{ language, program, feed string }{{"python", "python3", pythonFeed}, {"javascript", "node", nodeFeed}} {
+	for _, l := range []struct{ language, program, flag, feed string }{
+		{"python", need(t, "python3", "python3"), "-c", pythonFeed}, {"javascript", need(t, "node", "nodejs"), "-e", nodeFeed},
+	} {
 		t.Run(l.language, func(t *testing.T) {
-			program, err := exec.LookPath(l.program)
-			if err != nil {
-				t.Skip("install " + l.program)
-			}
 			received := repeated(t)
-			cmd := exec.Command(program, "-")
-			if l.language == "python" {
-				cmd.Args = []string{program, "-c", snippet(t, l.language) + l.feed}
-			} else {
-				cmd.Args = []string{program, "-e", snippet(t, l.language) + l.feed}
-			}
+			cmd := exec.Command(l.program, l.flag, snippet(t, l.language)+l.feed)
 			cmd.Stdin, cmd.Stderr = bytes.NewReader(received), os.Stderr
 			out, err := cmd.Output()
 			if err != nil {
