@@ -31,7 +31,7 @@ func main() {
 	flag.StringVar(&o.newer, "newer", "", "a `package` of a higher version, for the long form")
 	flag.BoolVar(&o.full, "full", false, "the long form: also a read-only root, a clock in 1970, a full disk, an upgrade")
 	flag.StringVar(&o.numbers, "numbers", "", "the `file` that the long form writes its measurements to")
-	flag.DurationVar(&o.limit, "limit", 20*time.Minute, "give up after this long: emulation on a loaded machine is slow")
+	flag.DurationVar(&o.limit, "limit", 12*time.Minute, "give up after this long: emulation on a loaded machine is slow")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()

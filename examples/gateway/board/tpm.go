@@ -2,6 +2,7 @@ package main
 
 import (
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -28,23 +29,40 @@ func wireTPM() error {
 	if err != nil {
 		return err
 	}
-	chip, err := newChip()
-	if err != nil {
-		return err
-	}
 	go tellReady()
 	for {
-		command := make([]byte, maxCommand)
+		chip, err := newChip()
+		if err != nil {
+			return err
+		}
+		err = serve(chip, wire)
+		_ = syscall.Close(chip)
+		if !errors.Is(err, errGivenUp) {
+			return err
+		}
+		fmt.Fprintln(os.Stderr, "board:", err)
+	}
+}
+
+// errGivenUp is what serve returns when the kernel has let go of the chip. It does so when one of its first commands takes
+// longer than that command may (0.75 s for TPM2_GetCapability), which emulation on a loaded machine does now and then.
+var errGivenUp = errors.New("the kernel has given up the TPM, it gets a new one")
+
+// serve answers the kernel from the wire. When it returns errGivenUp, no answer is left on the wire.
+func serve(chip int, wire io.ReadWriter) error {
+	command := make([]byte, maxCommand)
+	for {
 		n, err := syscall.Read(chip, command)
 		if err != nil {
-			return fmt.Errorf("command of the kernel: %w", err)
+			return fmt.Errorf("%w: command: %w", errGivenUp, err)
 		}
 		answer, err := ask(wire, command[:n])
 		if err != nil {
 			return err
 		}
+		// The kernel refuses an answer that comes too late; whether it goes on, the next command tells.
 		if _, err := syscall.Write(chip, answer); err != nil {
-			return fmt.Errorf("answer to the kernel: %w", err)
+			fmt.Fprintln(os.Stderr, "board: an answer came too late:", err)
 		}
 	}
 }
