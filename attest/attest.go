@@ -75,7 +75,7 @@ type Verdict struct {
 	Checks []Check `json:"checks"`
 }
 
-// Parse reads an evidence file and refuses what this release does not know.
+// Parse reads an evidence file, JSON or CBOR as are all these files, and refuses what this release does not know.
 func Parse(b []byte) (keys.Evidence, error) {
 	var e keys.Evidence
 	if err := decode(b, &e); err != nil {
@@ -106,9 +106,16 @@ func ParseAnswer(b []byte) (keys.Answer, error) {
 const largest = 256 << 10
 
 func decode(b []byte, to any) error {
-	if len(b) > largest {
+	switch {
+	case len(b) > largest:
 		return fmt.Errorf("%d bytes are too many", len(b))
+	case isCBOR(b):
+		return decodeCBOR(b, to)
 	}
+	return decodeJSON(b, to)
+}
+
+func decodeJSON(b []byte, to any) error {
 	var v struct {
 		Version int `json:"version"`
 	}

@@ -2,6 +2,7 @@ package attest_test
 
 import (
 	"os"
+	"reflect"
 	"testing"
 
 	"github.com/devid-agent/devid-agent/attest"
@@ -14,10 +15,18 @@ func FuzzVerify(f *testing.F) {
 		f.Fatal(err)
 	}
 	f.Add(seed)
+	first, err := attest.Parse(seed)
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Add(attest.CBOR(first))
 	f.Fuzz(func(t *testing.T, b []byte) {
 		e, err := attest.Parse(b)
 		if err != nil {
 			return
+		}
+		if again, err := attest.Parse(attest.CBOR(e)); err != nil || !reflect.DeepEqual(again, e) {
+			t.Errorf("by CBOR: %+v, %v", again, err)
 		}
 		v, err := attest.Verify(e, attest.Question{Nonce: e.Nonce})
 		if v.Grade == attest.Proven || (err == nil) != v.OK {

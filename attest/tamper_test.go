@@ -5,6 +5,7 @@ import (
 	"encoding/base64"
 	"encoding/json"
 	"fmt"
+	"slices"
 	"testing"
 
 	"github.com/devid-agent/devid-agent/attest"
@@ -97,6 +98,29 @@ func wantEachChangeCaught(t *testing.T, e keys.Evidence, q attest.Question) {
 		t.Errorf("only %d changes were tried", n)
 	}
 	t.Logf("%d changes", n)
+	wantEachCBORChangeCaught(t, attest.CBOR(e), q)
+}
+
+// wantEachCBORChangeCaught changes each byte of the file b, leaves it out and writes one before it.
+func wantEachCBORChangeCaught(t *testing.T, b []byte, q attest.Question) {
+	t.Helper()
+	if err := verifyFile(b, q); err != nil {
+		t.Fatal(err)
+	}
+	for i := range b {
+		flipped := bytes.Clone(b)
+		flipped[i] ^= 1 << (i % 8)
+		for what, changed := range map[string][]byte{
+			"changed":    flipped,
+			"left out":   slices.Concat(b[:i], b[i+1:]),
+			"one before": slices.Insert(bytes.Clone(b), i, byte(i)),
+			"cut":        b[:i],
+		} {
+			if verifyFile(changed, q) == nil {
+				t.Errorf("CBOR, byte %d of %d, %s: not noticed", i, len(b), what)
+			}
+		}
+	}
 }
 
 func TestEachChangedByteOfTheEvidenceIsNoticed(t *testing.T) {

@@ -33,7 +33,7 @@ func hostile(t *testing.T, a keys.Algorithm, habits ...string) (*hsm.Store, *hsm
 	c = bad.Config()
 	c.Algorithm = a
 	if slices.Contains(habits, "HANG") {
-		c.Deadline = 3 * time.Second
+		c.Deadline = 5 * time.Second
 	}
 	return bad.Open(t, c), bad
 }

@@ -80,7 +80,7 @@ func TestACardIsFoundWhenPcscdStartsAfterTheAgent(t *testing.T) {
 
 func TestACardIsBackWhenItsPcscdNoLongerHangs(t *testing.T) {
 	t.Parallel()
-	r, _, key := card(t, func(c *hsm.Config) { c.Deadline = 2 * time.Second })
+	r, _, key := card(t, func(c *hsm.Config) { c.Deadline = 5 * time.Second })
 	r.Freeze()
 	err := sign(key)
 	wantWords(t, err, "the module did not answer in time, so its process was killed")
@@ -94,7 +94,7 @@ func TestACardIsBackWhenItsPcscdNoLongerHangs(t *testing.T) {
 // OpenSC 0.23 never answers again when the card goes between two of its commands.
 func TestACardThatWasPulledIsBackInTheSameReader(t *testing.T) {
 	t.Parallel()
-	r, s, key := card(t, func(c *hsm.Config) { c.Deadline = 2 * time.Second })
+	r, s, key := card(t, func(c *hsm.Config) { c.Deadline = 5 * time.Second })
 	r.Pull()
 	wait(t, "the card is gone", func() bool { return s.Ping(t.Context()) != nil })
 	wantAbsent(t, sign(key))

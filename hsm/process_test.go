@@ -42,15 +42,15 @@ func group(t *testing.T, leader int64) (members []int) {
 	return members
 }
 
-// wait until it is so, for 10 s at most.
+// wait until it is so, for a minute at most: a machine may have much else to do.
 func wait(t *testing.T, what string, so func() bool) {
 	t.Helper()
-	for end := time.Now().Add(10 * time.Second); time.Now().Before(end); time.Sleep(time.Millisecond) {
+	for end := time.Now().Add(time.Minute); time.Now().Before(end); time.Sleep(time.Millisecond) {
 		if so() {
 			return
 		}
 	}
-	t.Fatalf("still not so after 10 s: %s", what)
+	t.Fatalf("still not so after a minute: %s", what)
 }
 
 func TestAnIdleHelperIsGoneAndComesBack(t *testing.T) {
@@ -176,7 +176,7 @@ func TestAHelperThatIsNotThereOrNotOursIsNamed(t *testing.T) {
 		script(t, `echo 'libfoo.so.1: cannot open' >&2; exit 127`): "libfoo.so.1: cannot open",
 	} {
 		c := token.Config()
-		c.Helper, c.Deadline = helper, 5*time.Second
+		c.Helper, c.Deadline = helper, 20*time.Second
 		start := time.Now()
 		wantWords(t, token.Open(t, c).Ping(t.Context()), words)
 		if took := time.Since(start); took > c.Deadline {

@@ -16,10 +16,13 @@ import (
 // skew is how far in the future a certificate may begin and still count as valid now: Azure tolerates five minutes.
 const skew = 5 * time.Minute
 
-// Check says why the grant is not one to connect with at the time now using key, or nil. The error is Permanent. Without
-// a key the grant must be without a certificate.
+// Check says why the grant is not one to connect with at the time now using key, or nil. The error is Permanent, unless the
+// hardware does not sign now: then it is of the hardware's kind. Without a key the grant must be without a certificate.
 func Check(g Grant, key crypto.Signer, now time.Time) error {
-	return fault.As(fault.Permanent, check(g, key, now))
+	if err := check(g, key, now); err != nil || key == nil {
+		return fault.As(fault.Permanent, err)
+	}
+	return checkKey(g.Chain[0], key)
 }
 
 func check(g Grant, key crypto.Signer, now time.Time) error {
@@ -34,10 +37,7 @@ func check(g Grant, key crypto.Signer, now time.Time) error {
 	case key == nil:
 		return errors.New("grant has a certificate, and there is no key")
 	}
-	if err := checkChain(g.Chain, g.Name(), key.Public(), now); err != nil {
-		return err
-	}
-	return checkKey(g.Chain[0], key)
+	return checkChain(g.Chain, g.Name(), key.Public(), now)
 }
 
 // CheckChain says why chain, leaf first, is not one to present at the time now as name with the key that public belongs
@@ -105,14 +105,14 @@ func checkKey(leaf *x509.Certificate, key crypto.Signer) error {
 	digest := sha256.Sum256(leaf.Raw)
 	signature, err := key.Sign(rand.Reader, digest[:], crypto.SHA256)
 	if err != nil {
-		return fault.As(fault.Of(err), fmt.Errorf("probe signature: %w", err))
+		return fmt.Errorf("probe signature: %w", err)
 	}
 	algorithm := x509.ECDSAWithSHA256
 	if _, ok := key.Public().(*rsa.PublicKey); ok {
 		algorithm = x509.SHA256WithRSA
 	}
 	if err := leaf.CheckSignature(algorithm, leaf.Raw, signature); err != nil {
-		return fmt.Errorf("probe signature of the hardware key: %w", err)
+		return fault.As(fault.Permanent, fmt.Errorf("probe signature of the hardware key: %w", err))
 	}
 	return nil
 }

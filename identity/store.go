@@ -143,7 +143,8 @@ func (id *Identity) openKey(ctx context.Context, ks keys.Store) error {
 		return err
 	}
 	if public, ok := key.Public().(interface{ Equal(crypto.PublicKey) bool }); !ok || !public.Equal(id.Leaf().PublicKey) {
-		return fault.As(fault.Fatal, fmt.Errorf("key %s is not the one in the certificate", id.Key))
+		return fault.As(fault.Fatal, fault.AskOperator(fmt.Errorf("key %s is not the one in the certificate", id.Key),
+			"put this device's own TPM or token back: this one holds a key of another device"))
 	}
 	id.signer = key
 	return nil

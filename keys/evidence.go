@@ -22,7 +22,7 @@ const (
 )
 
 // Evidence is what hardware can show for where a key was born and that it cannot leave: the file that package
-// attest verifies offline. docs/attest.md is its description. Bytes are base64 in JSON.
+// attest verifies offline. docs/attest.md is its description. Bytes are base64 in JSON, and byte strings in CBOR.
 type Evidence struct {
 	Version   int            `json:"version"`
 	Kind      string         `json:"kind"`       // TPMCertify or TokenReported

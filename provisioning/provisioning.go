@@ -10,8 +10,10 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"crypto/x509/pkix"
+	"encoding/asn1"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/devid-agent/devid-agent/fault"
@@ -39,6 +41,14 @@ type Enroller interface {
 type Issuer interface {
 	// Issue returns a chain for r.Key, leaf first.
 	Issue(ctx context.Context, r Request) ([]*x509.Certificate, error)
+}
+
+// IssuerFunc is a function as an Issuer.
+type IssuerFunc func(ctx context.Context, r Request) ([]*x509.Certificate, error)
+
+// Issue implements Issuer.
+func (f IssuerFunc) Issue(ctx context.Context, r Request) ([]*x509.Certificate, error) {
+	return f(ctx, r)
 }
 
 // Assigner knows which hub a device belongs to.
@@ -126,6 +136,18 @@ func (n renewal) Enroll(ctx context.Context, r Request) (identity.Grant, error) 
 		return identity.Grant{}, fmt.Errorf("renew certificate: %w", err)
 	}
 	return identity.Grant{Assignment: r.Current.Assignment, Chain: chain}, nil
+}
+
+// OIDAlternativeNames is the subject alternative name (RFC 5280, 4.2.1.6).
+var OIDAlternativeNames = asn1.ObjectIdentifier{2, 5, 29, 17}
+
+// AlternativeNames is that extension of x as it is encoded, nil where there is none.
+func AlternativeNames(x *x509.Certificate) *pkix.Extension {
+	i := slices.IndexFunc(x.Extensions, func(e pkix.Extension) bool { return e.Id.Equal(OIDAlternativeNames) })
+	if i < 0 {
+		return nil
+	}
+	return &x.Extensions[i]
 }
 
 // SigningRequest is a PKCS#10 request (DER) for key with the common name cn and nothing else, signed with

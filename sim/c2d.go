@@ -28,6 +28,7 @@ type ToDevice struct {
 	Properties map[string]string // the application's, and system's as "$.cid" and "$.ct"
 	Body       []byte            // with the properties at most 64 KB
 	Life       time.Duration     // it is dropped after so long; 1 hour
+	Input      string            // of the module that it is for; a device has none
 }
 
 // queued is one that the device has not completed.
@@ -39,7 +40,8 @@ type queued struct {
 	sent    *publish // in this session
 }
 
-// SendC2D puts a message into the device's queue and returns its ID. The device gets it at once, or when it comes and
+// SendC2D puts a message into the device's queue and returns its ID; one for a module goes to an input of it, which is how
+// Azure IoT Edge has messages for modules. The device gets it at once, or when it comes and
 // subscribes; its PUBACK completes it where it subscribed with QoS 1, the sending where it did with QoS 0. The error is a
 // *Refusal with the hub's code: an unknown device, one that was never connected and so has no queue, a full queue.
 func (c *Cloud) SendC2D(device string, m ToDevice) (id string, err error) {
@@ -56,7 +58,9 @@ func (c *Cloud) SendC2D(device string, m ToDevice) (id string, err error) {
 		return "", unknownDevice(device)
 	}
 	q := &queued{id: m.ID, topic: d.inbox() + m.bag(d), body: m.Body, expires: time.Now().Add(m.Life)}
-	err = d.enqueue(q)
+	if err = m.checkInput(d); err == nil {
+		err = d.enqueue(q)
+	}
 	c.mu.Unlock()
 	if err != nil {
 		return "", err
@@ -81,8 +85,6 @@ func (c *Cloud) PendingC2D(device string) int {
 func (d *device) enqueue(q *queued) error {
 	d.expireLetters()
 	switch {
-	case d.module():
-		return &Refusal{Code: 400004, Message: "a module has no queue"}
 	case !d.met:
 		return &Refusal{Code: 404103, Message: fmt.Sprintf("device %s was never connected: it has no queue", d.id)}
 	case len(d.letters) >= maxPending:
@@ -94,17 +96,32 @@ func (d *device) enqueue(q *queued) error {
 	return nil
 }
 
-// bag is how the properties travel in the topic, in the order of their names.
+func (m ToDevice) checkInput(d *device) error {
+	switch {
+	case !d.module() && m.Input != "":
+		return &Refusal{Code: 400004, Message: "a device has no inputs"}
+	case d.module() && (m.Input == "" || strings.ContainsAny(m.Input, "/+#?") || !ascii(m.Input)):
+		return &Refusal{Code: 400004, Message: fmt.Sprintf("a module takes messages at its inputs, and %q is no name of one", m.Input)}
+	}
+	return nil
+}
+
+// bag is how the properties travel in the topic, in the order of their names; for a module behind the name of the input.
 func (m ToDevice) bag(d *device) string {
 	all := maps.Clone(m.Properties)
 	if all == nil {
 		all = map[string]string{}
 	}
 	all["$.mid"] = m.ID
-	all["$.to"] = "/" + d.path() + "/messages/deviceBound"
+	if !d.module() {
+		all["$.to"] = "/" + d.path() + "/messages/deviceBound"
+	}
 	var parts []string
 	for _, k := range slices.Sorted(maps.Keys(all)) {
 		parts = append(parts, escape(k)+"="+escape(all[k]))
+	}
+	if d.module() {
+		return m.Input + "/" + strings.Join(parts, "&")
 	}
 	return strings.Join(parts, "&")
 }
@@ -121,10 +138,35 @@ func (c *Cloud) post(d *device) {
 		if q.sent != nil {
 			continue
 		}
-		if q.sent = d.tell(q.topic, q.body); q.sent != nil && q.sent.qos == 0 {
-			c.complete(d, q.sent)
+		switch p := d.tell(q.topic, q.body); {
+		case p == nil:
+		case p.qos == 0:
+			q.sent = p
+			c.complete(d, p)
+		default:
+			q.sent = p
+			c.lockLetter(d, q, p)
 		}
 	}
+}
+
+// lockLetter sends the message again where it is not acknowledged in the time of its lock. An acknowledgement after that
+// time completes nothing. The caller holds c.mu.
+func (c *Cloud) lockLetter(d *device, q *queued, p *publish) {
+	if c.policy.LetterLock == 0 {
+		return
+	}
+	time.AfterFunc(c.policy.LetterLock, func() {
+		c.mu.Lock()
+		mine := q.sent == p
+		if mine {
+			q.sent = nil
+		}
+		c.mu.Unlock()
+		if mine {
+			c.post(d)
+		}
+	})
 }
 
 // complete takes the message that travelled as p from the queue. The caller holds c.mu.
@@ -138,9 +180,16 @@ func (c *Cloud) complete(d *device, p *publish) {
 	}
 }
 
+// expireLetters drops what has outlived its time, also where it would go out again in the next session.
 func (d *device) expireLetters() {
 	now := time.Now()
-	d.letters = slices.DeleteFunc(d.letters, func(q *queued) bool { return now.After(q.expires) })
+	d.letters = slices.DeleteFunc(d.letters, func(q *queued) bool {
+		if !now.After(q.expires) {
+			return false
+		}
+		d.flight = slices.DeleteFunc(d.flight, func(p *publish) bool { return p == q.sent })
+		return true
+	})
 }
 
 // begins is a new session of the device. A clean one drops what waited ("Communicate with an IoT hub using MQTT").

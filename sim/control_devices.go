@@ -167,6 +167,7 @@ type controlMessage struct {
 	Text       string            `json:"text"`
 	Body       []byte            `json:"base64"`
 	Life       string            `json:"life"`
+	Input      string            `json:"input"`
 }
 
 func (c *Cloud) postMessage(r *http.Request, body []byte) (any, error) {
@@ -174,7 +175,7 @@ func (c *Cloud) postMessage(r *http.Request, body []byte) (any, error) {
 	if err := decodeControl(body, &m); err != nil {
 		return nil, err
 	}
-	out := ToDevice{ID: m.ID, Properties: m.Properties, Body: m.Body}
+	out := ToDevice{ID: m.ID, Properties: m.Properties, Body: m.Body, Input: m.Input}
 	if m.Text != "" {
 		out.Body = []byte(m.Text)
 	}

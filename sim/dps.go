@@ -58,11 +58,11 @@ func (c *Cloud) acceptDPS(l *link, p *connect) (handler, error) {
 	return &dpsSession{link: l, cloud: c, claim: q, filters: map[string]byte{}}, nil
 }
 
-func (s *dpsSession) present() bool       { return false }
-func (s *dpsSession) begin()              {}
-func (s *dpsSession) subscribed()         {}
-func (s *dpsSession) acknowledged(uint16) {}
-func (s *dpsSession) end(bool)            {}
+func (s *dpsSession) present() bool             { return false }
+func (s *dpsSession) begin()                    {}
+func (s *dpsSession) subscribed()               {}
+func (s *dpsSession) acknowledged(uint16) error { return nil }
+func (s *dpsSession) end(bool)                  {}
 
 func (s *dpsSession) subscribe(one subscription) (byte, error) {
 	if !strings.HasPrefix(one.filter, dpsAnswers) {

@@ -3,6 +3,7 @@ package sim
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 )
@@ -94,6 +95,7 @@ func (s *hubSession) present() bool { return s.resumed }
 // begin sends again what the device has not acknowledged, and what it has waited for since.
 func (s *hubSession) begin() {
 	s.cloud.mu.Lock()
+	s.device.expireLetters()
 	for _, p := range s.device.flight {
 		p.dup = true
 		s.link.out.send(p.encode())
@@ -123,20 +125,25 @@ func (s *hubSession) lastWill() {
 	}
 }
 
-func (s *hubSession) acknowledged(id uint16) {
+// acknowledged ends the session of a device that acknowledges out of turn (MQTT 3.1.1, 4.6), as Azure's protocol gateway
+// does. What nothing waits for is passed over.
+func (s *hubSession) acknowledged(id uint16) error {
 	s.cloud.mu.Lock()
 	defer s.cloud.mu.Unlock()
 	d := s.device
-	for i, p := range d.flight {
-		if p.id == id {
-			d.flight = append(d.flight[:i:i], d.flight[i+1:]...)
-			if d.pending != nil && d.pending.sent == p {
-				d.pending = nil
-			}
-			s.cloud.complete(d, p)
-			return
-		}
+	switch at := slices.IndexFunc(d.flight, func(p *publish) bool { return p.id == id }); {
+	case at < 0:
+		return nil
+	case at > 0:
+		return fmt.Errorf("PUBACK %d before PUBACK %d, whose message came before", id, d.flight[0].id)
 	}
+	p := d.flight[0]
+	d.flight = slices.Clone(d.flight[1:])
+	if d.pending != nil && d.pending.sent == p {
+		d.pending = nil
+	}
+	s.cloud.complete(d, p)
+	return nil
 }
 
 func (s *hubSession) subscribe(one subscription) (byte, error) {
@@ -158,13 +165,12 @@ func (s *hubSession) subscribe(one subscription) (byte, error) {
 
 // may reports whether the hub has such a filter for the device.
 func (d *device) may(filter string) bool {
-	for _, tree := range []string{credentials + "res/", "$iothub/twin/res/", "$iothub/twin/PATCH/properties/desired/",
-		"$iothub/methods/POST/", d.inbox()} {
-		if strings.HasPrefix(filter, tree) {
-			return !d.module() || tree != credentials+"res/" // which are described for devices only
-		}
+	trees := []string{"$iothub/twin/res/", "$iothub/twin/PATCH/properties/desired/", "$iothub/methods/POST/", d.inbox()}
+	if !d.module() {
+		trees = append(trees, credentials+"res/") // which are described for devices only
 	}
-	return false
+	return d.module() && filter == d.path()+"/#" ||
+		slices.ContainsFunc(trees, func(tree string) bool { return strings.HasPrefix(filter, tree) })
 }
 
 func (s *hubSession) subscribed() {
@@ -180,10 +186,10 @@ func (s *hubSession) unsubscribe(filter string) {
 
 func (d *device) events() string { return d.path() + "/messages/events" }
 
-// inbox is where messages to the device come, or inputs of the module.
+// inbox is where messages to the device come, or those to the inputs of the module.
 func (d *device) inbox() string {
 	if d.module() {
-		return d.path() + "/"
+		return d.path() + "/inputs/"
 	}
 	return d.path() + "/messages/devicebound/"
 }

@@ -40,7 +40,7 @@ type handler interface {
 	subscribe(subscription) (granted byte, err error)
 	subscribed() // SUBACK is on its way
 	unsubscribe(filter string)
-	acknowledged(id uint16)
+	acknowledged(id uint16) error
 	end(orderly bool)
 }
 
@@ -158,7 +158,7 @@ func (l *link) handle(p any, h handler) error {
 	case *publish:
 		return l.publish(p, h)
 	case puback:
-		h.acknowledged(p.id)
+		return h.acknowledged(p.id)
 	case *subscribe:
 		return l.subscribe(p, h)
 	case *unsubscribe:

@@ -22,7 +22,7 @@ type signer struct {
 	key  crypto.Signer
 }
 
-// hierarchy is a P-384 root and its issuing CA, as Azure Device Registry has them.
+// hierarchy is a root and its issuing CA: with P-384 keys, as Azure Device Registry has them, unless Policy.ECDSAServer.
 type hierarchy struct{ root, issuing signer }
 
 type pki struct {
@@ -42,11 +42,15 @@ type certificate struct {
 
 func newPKI(ecdsaServer bool) (*pki, error) {
 	p := &pki{}
+	newKey := newP384
+	if ecdsaServer {
+		newKey = newP256
+	}
 	var err error
-	if p.operational, err = newHierarchy("Sim Device Registry"); err != nil {
+	if p.operational, err = newHierarchyOf("Sim Device Registry", newKey); err != nil {
 		return nil, err
 	}
-	if p.factory, err = newHierarchy("Sim Factory"); err != nil {
+	if p.factory, err = newHierarchyOf("Sim Factory", newKey); err != nil {
 		return nil, err
 	}
 	return p, p.newServer(ecdsaServer)
@@ -71,6 +75,8 @@ func newHierarchyOf(name string, newKey func() (crypto.Signer, error)) (hierarch
 	issuing, err := newCAOf(name+" Issuing CA", &root, issuingKey)
 	return hierarchy{root, issuing}, err
 }
+
+func newP256() (crypto.Signer, error) { return ecdsa.GenerateKey(elliptic.P256(), rand.Reader) }
 
 func newP384() (crypto.Signer, error) { return ecdsa.GenerateKey(elliptic.P384(), rand.Reader) }
 
@@ -113,16 +119,19 @@ func sign(template *x509.Certificate, by signer, public crypto.PublicKey) (*x509
 
 // newServer makes the certificate of both servers: an RSA leaf, as Azure has ("TLS support in Azure IoT Hub").
 func (p *pki) newServer(useECDSA bool) error {
-	root, err := newCA("Sim Server Root CA", nil)
+	newRootKey, newKey := newP384, newRSA
+	if useECDSA {
+		newRootKey, newKey = newP256, newP256
+	}
+	rootKey, err := newRootKey()
 	if err != nil {
 		return err
 	}
-	var key crypto.Signer
-	if useECDSA {
-		key, err = ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	} else {
-		key, err = rsa.GenerateKey(rand.Reader, 2048)
+	root, err := newCAOf("Sim Server Root CA", nil, rootKey)
+	if err != nil {
+		return err
 	}
+	key, err := newKey()
 	if err != nil {
 		return err
 	}

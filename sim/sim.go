@@ -30,7 +30,7 @@ type Policy struct {
 	Life        time.Duration // of an issued certificate, from its issue on; 30 days
 	Backdate    time.Duration // how far before its issue a certificate begins, at most Life/10; 5 minutes
 	P384Only    bool          // certify only P-384 keys, as "Certificate issuance" documents it; else also P-256 and RSA from 2048 bits on
-	ECDSAServer bool          // the servers have a P-256 key: Azure has RSA-2048, which takes a while to make
+	ECDSAServer bool          // the servers and the devices' authorities have P-256 keys: Azure has RSA-2048 and P-384, which take a while
 	RSAIssuer   bool          // EZCA's authority has RSA-2048 keys; else P-384, which are made in no time
 	Port        int           // Start listens on this port and those behind it, one for each service; 0 is any free ones
 	NoDeviceSAS bool          // disableDeviceSAS: the hub takes no token of a device
@@ -53,8 +53,11 @@ type Policy struct {
 	// Tickets lets a client go on with an earlier TLS session and show no certificate again. Whether Azure does is not
 	// documented.
 	Tickets bool
-	Keep    int           // messages, and events, that stay on record, the newest; 200,000 of each
-	Observe func(Message) // called with every telemetry message after it is recorded and before it is acknowledged
+	// LetterLock is how long a message to a device waits for its PUBACK before it is sent again, in the same session. 0 is as
+	// long as the session. The documentation has one minute for all protocols; what that means for MQTT it does not say.
+	LetterLock time.Duration
+	Keep       int           // messages, and events, that stay on record, the newest; 200,000 of each
+	Observe    func(Message) // called with every telemetry message after it is recorded and before it is acknowledged
 }
 
 // port is where service i listens.

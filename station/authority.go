@@ -116,12 +116,10 @@ func (a *Authority) readCharter() error {
 }
 
 // openParts opens the journal and the place of the key.
-func (a *Authority) openParts() error {
-	issued, err := durable.Open(a.dir.File("issued"), a.step)
-	if err != nil {
+func (a *Authority) openParts() (err error) {
+	if a.journal, err = openJournal(a.dir.File("issued"), a.step); err != nil {
 		return err
 	}
-	a.journal = &journal{dir: issued}
 	a.store, err = a.charter.Place.open(a.dir.File("keys"))
 	return err
 }

@@ -234,6 +234,32 @@ func TestJournalHasEveryCertificateOfManyAtATime(t *testing.T) {
 	}
 }
 
+func TestStationsBesideEachOtherSignWithOneAuthority(t *testing.T) {
+	dir := t.TempDir()
+	one := found(t, station.Founding{Dir: dir, Kind: station.Root})
+	signing := make(chan struct{})
+	var others sync.WaitGroup
+	others.Go(func() { // each opening sweeps what a power cut may have left
+		for open := true; open; {
+			if other, err := station.OpenAuthority(t.Context(), dir, nil); err != nil || other.Close() != nil {
+				t.Error(err)
+			}
+			select {
+			case <-signing:
+				open = false
+			default:
+			}
+		}
+	})
+	for range 20 {
+		if _, err := one.Sign(request(t, newKey(t), nil), 30, ""); err != nil {
+			t.Error(err)
+		}
+	}
+	close(signing)
+	others.Wait()
+}
+
 func TestProofOfPossessionIsWhatAzureVerifies(t *testing.T) {
 	root := found(t, station.Founding{Kind: station.Root})
 	const code = "A2F6C1B0E4D84C5C9D3E7F1A0B2C4D6E8F0A1B2C3D4E5F60"

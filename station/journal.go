@@ -7,9 +7,10 @@ import (
 	"fmt"
 	"io/fs"
 	"math/big"
+	"os"
 	"slices"
 	"strings"
-	"sync"
+	"syscall"
 	"time"
 
 	"github.com/devid-agent/devid-agent/fault"
@@ -29,9 +30,20 @@ type Issued struct {
 
 // journal is what an authority has issued, a file for each serial. A serial is reserved on the medium before it is
 // signed, and its certificate is on the medium before anybody gets it.
-type journal struct {
-	dir *durable.Dir
-	mu  sync.Mutex
+type journal struct{ dir *durable.Dir }
+
+// openJournal opens it while nobody writes: what a cut left is swept, and what is being written looks the same.
+func openJournal(path string, step durable.Step) (*journal, error) {
+	if err := os.MkdirAll(path, 0o700); err != nil {
+		return nil, durable.Label("make", path, err)
+	}
+	lock, err := hold(path, syscall.LOCK_EX)
+	if err != nil {
+		return nil, err
+	}
+	defer lock.Close()
+	dir, err := durable.Open(path, step)
+	return &journal{dir}, err
 }
 
 // newSerial is a random serial of 159 bits: RFC 5280, 4.1.2.2 allows 20 octets, and the first bit is the sign.
@@ -56,8 +68,11 @@ func NewSerial() (string, error) {
 // issue returns the certificate of i.Serial: the one that was issued, or the one that sign makes. Another key or
 // subject for a serial that is taken is refused.
 func (j *journal) issue(i Issued, sign func() ([]byte, time.Time, error)) (Issued, error) {
-	j.mu.Lock()
-	defer j.mu.Unlock()
+	lock, err := hold(j.dir.Path(), syscall.LOCK_EX)
+	if err != nil {
+		return Issued{}, err
+	}
+	defer lock.Close()
 	before, err := j.read(i.Serial)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):

@@ -80,7 +80,10 @@ func openOrder(dir string, step durable.Step) (*Order, error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, durable.Label("make", dir, err)
 	}
-	lock, err := holdAlone(dir)
+	lock, err := hold(dir, syscall.LOCK_EX|syscall.LOCK_NB)
+	if errors.Is(err, syscall.EWOULDBLOCK) {
+		err = fault.AskOperator(errors.New("another devid-station works on this order"), "wait for it, or choose another --order")
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -94,19 +97,15 @@ func openOrder(dir string, step durable.Step) (*Order, error) {
 	return o, nil
 }
 
-// holdAlone locks the order. The system gives the lock back when the process ends, however it does.
-func holdAlone(dir string) (*os.File, error) {
+// hold locks dir as flock(2) says. The system gives the lock back when the file is closed, or the process ends.
+func hold(dir string, how int) (*os.File, error) {
 	path := filepath.Join(dir, "lock")
 	f, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR, 0o600)
 	if err != nil {
 		return nil, durable.Label("open", path, err)
 	}
-	err = syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB)
-	if errors.Is(err, syscall.EWOULDBLOCK) {
-		err = fault.AskOperator(errors.New("another devid-station works on this order"), "wait for it, or choose another --order")
-	}
-	if err != nil {
-		return nil, errors.Join(err, f.Close())
+	if err := syscall.Flock(int(f.Fd()), how); err != nil {
+		return nil, errors.Join(fmt.Errorf("lock %s: %w", path, err), f.Close())
 	}
 	return f, nil
 }
@@ -128,7 +127,10 @@ func (o *Order) load() error {
 			return err
 		}
 		i := &Item{}
-		if err := json.Unmarshal(b, i); err != nil || i.Target == "" {
+		if err = json.Unmarshal(b, i); err == nil && i.Target == "" {
+			err = errors.New("it names no target")
+		}
+		if err != nil {
 			return fault.AskOperator(fmt.Errorf("%s: damaged: %w", o.dir.File(name), err), "put the file back from a backup, or remove it to begin that device anew")
 		}
 		o.items[i.Target] = i

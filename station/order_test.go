@@ -142,19 +142,40 @@ func TestHostCannotBeAnOptionOfSSH(t *testing.T) {
 }
 
 func TestSlowDeviceIsGivenUpAndTheOthersGoOn(t *testing.T) {
+	t.Parallel()
 	root := found(t, station.Founding{Kind: station.Root})
 	f := newFloor(t, root, "gw-1", "gw-2")
 	f.write("gw-1/slow", "", 0o600)
 	o := openOrder(t, t.TempDir(), nil, "gw-1", "gw-2")
-	b := &station.Batch{Order: o, Reach: f.ssh().Reach, Signer: station.LocalSigner{Authority: root}, Parallel: 1, Limit: 3 * time.Second}
+	b := &station.Batch{Order: o, Reach: f.ssh().Reach, Signer: station.LocalSigner{Authority: root}, Parallel: 1, Limit: 15 * time.Second}
 	if err := b.Run(t.Context()); err == nil {
 		t.Error("the order is finished")
 	}
-	if i := itemOf(t, o, "gw-1"); !strings.Contains(i.Error, "not finished within 3s") {
+	if i := itemOf(t, o, "gw-1"); !strings.Contains(i.Error, "not finished within 15s") {
 		t.Errorf("gw-1: %s", i.Error)
 	}
 	if i := itemOf(t, o, "gw-2"); i.State != station.Installed {
 		t.Errorf("gw-2: %s %s", i.State, i.Error)
+	}
+}
+
+func TestChainsOfManyDevicesAreWrittenIntoOneFolderAtATime(t *testing.T) {
+	root := found(t, station.Founding{Kind: station.Root})
+	var names, files []string
+	for n := range 40 {
+		names = append(names, fmt.Sprintf("gw-%d", n))
+		files = append(files, names[n]+".csr")
+	}
+	in := folder(t, names...)
+	o := openOrder(t, t.TempDir(), nil, files...)
+	b := &station.Batch{Order: o, Reach: in.Reach, Signer: station.LocalSigner{Authority: root}, Parallel: 8, Tries: 1}
+	if err := b.Run(t.Context()); err != nil {
+		t.Error(err)
+	}
+	for _, i := range o.Items() {
+		if i.State != station.Installed {
+			t.Errorf("%s: %s", i.Target, i.Error)
+		}
 	}
 }
 

@@ -186,9 +186,6 @@ func (t fileTarget) Request(context.Context) ([]byte, error) {
 }
 
 func (t fileTarget) Install(_ context.Context, chain []byte) error {
-	d, err := durable.Open(t.dir, nil)
-	if err != nil {
-		return err
-	}
-	return d.Write(strings.TrimSuffix(t.name, requestSuffix)+chainSuffix, chain)
+	// Not durable.Open, which sweeps what others are writing here.
+	return durable.Look(t.dir).Write(strings.TrimSuffix(t.name, requestSuffix)+chainSuffix, chain)
 }

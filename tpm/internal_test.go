@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -60,6 +61,31 @@ func TestPatienceEndsWithTheContext(t *testing.T) {
 		if !errors.Is(err, context.DeadlineExceeded) || time.Since(start) != 5*time.Second {
 			t.Errorf("%v after %v", err, time.Since(start))
 		}
+	})
+}
+
+func TestTheHurryOfOneCommandDoesNotReachTheNext(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		ctx, cancel := context.WithCancel(t.Context())
+		var ended atomic.Bool
+		hurry := func(time.Time) error {
+			if ctx.Err() != nil {
+				time.Sleep(time.Second) // the goroutine of AfterFunc has begun, and gets the processor only now
+				if ended.Load() {
+					t.Error("the deadline is moved after the command has ended")
+				}
+			}
+			return nil
+		}
+		stop, err := watch(ctx, make([]byte, header), time.Minute, hurry)
+		if err != nil {
+			t.Fatal(err)
+		}
+		cancel()
+		synctest.Wait()
+		stop()
+		ended.Store(true)
+		time.Sleep(2 * time.Second)
 	})
 }
 

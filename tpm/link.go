@@ -86,15 +86,25 @@ func allowance(command []byte, timeout time.Duration) time.Duration {
 	return timeout
 }
 
-// watch bounds what follows by the allowance of the command, and by grace once ctx is gone.
-func watch(ctx context.Context, command []byte, timeout time.Duration, deadline func(time.Time) error) (stop func() bool, err error) {
+// watch bounds what follows by the allowance of the command, and by grace once ctx is gone, until stop has returned: the
+// line may carry the next command then.
+func watch(ctx context.Context, command []byte, timeout time.Duration, deadline func(time.Time) error) (stop func(), err error) {
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
 	if err := deadline(time.Now().Add(allowance(command, timeout))); err != nil {
 		return nil, err
 	}
-	return context.AfterFunc(ctx, func() { _ = deadline(time.Now().Add(grace)) }), nil
+	hurried := make(chan struct{})
+	calm := context.AfterFunc(ctx, func() {
+		defer close(hurried)
+		_ = deadline(time.Now().Add(grace))
+	})
+	return func() {
+		if !calm() {
+			<-hurried
+		}
+	}, nil
 }
 
 // readAnswer reads one answer, which says its own length.

@@ -37,15 +37,22 @@ func attestCommands() []commands.Command {
 // attestFlags are those of the device.
 type attestFlags struct {
 	nonce, out string
+	cbor       bool
 }
 
 func (f *attestFlags) forEvidence(s *flag.FlagSet) {
 	s.StringVar(&f.nonce, "nonce", "", "16 to 64 random bytes from the verifier, in `hex`; it makes them with: openssl rand -hex 32")
 	s.StringVar(&f.out, "out", "", "`file` for the evidence (default standard output)")
+	f.forForm(s)
 }
 
 func (f *attestFlags) forAnswer(s *flag.FlagSet) {
 	s.StringVar(&f.out, "out", "", "`file` for the answer (default standard output)")
+	f.forForm(s)
+}
+
+func (f *attestFlags) forForm(s *flag.FlagSet) {
+	s.BoolVar(&f.cbor, "cbor", false, "CBOR instead of JSON, which is a third shorter; who verifies takes both")
 }
 
 func (f *attestFlags) evidence(ctx context.Context, o *commands.Options, out io.Writer) error {
@@ -73,7 +80,7 @@ func (f *attestFlags) evidence(ctx context.Context, o *commands.Options, out io.
 	if err != nil {
 		return err
 	}
-	return handOver(o, out, f.out, e, "evidence about the key "+name)
+	return handOver(o, out, f.out, form(e, f.cbor), "evidence about the key "+name)
 }
 
 // subject is the key that is asked about.
@@ -107,7 +114,7 @@ func (f *attestFlags) answer(ctx context.Context, o *commands.Options, out io.Wr
 	if err != nil {
 		return err
 	}
-	return handOver(o, out, f.out, answer, "answer")
+	return handOver(o, out, f.out, form(answer, f.cbor), "answer")
 }
 
 func parseNonce(s string) ([]byte, error) {
@@ -135,12 +142,22 @@ func readFile[T any](path string, parse func([]byte) (T, error)) (T, error) {
 	return v, nil
 }
 
-// handOver gives v to the other side: in a file, or on standard output.
-func handOver(o *commands.Options, out io.Writer, path string, v any, what string) error {
-	if path == "" {
-		return commands.PrintJSON(out, v)
+// form is v as a file.
+func form[F attest.File](v F, cbor bool) []byte {
+	if cbor {
+		return attest.CBOR(v)
 	}
-	if err := writeFile(path, v); err != nil {
+	b, _ := json.MarshalIndent(v, "", "  ") // text, bytes and numbers: always possible
+	return append(b, '\n')
+}
+
+// handOver gives file to the other side: under a path, or on standard output.
+func handOver(o *commands.Options, out io.Writer, path string, file []byte, what string) error {
+	if path == "" {
+		_, err := out.Write(file)
+		return err
+	}
+	if err := writeFile(path, file); err != nil {
 		return err
 	}
 	if o.JSON {
@@ -151,11 +168,7 @@ func handOver(o *commands.Options, out io.Writer, path string, v any, what strin
 }
 
 // writeFile makes a new file: evidence that lies there already may be the only one.
-func writeFile(path string, v any) error {
-	b, err := json.MarshalIndent(v, "", "  ")
-	if err != nil {
-		return err
-	}
+func writeFile(path string, file []byte) error {
 	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
 	if errors.Is(err, os.ErrExist) {
 		return fault.AskOperator(err, "name another file, or remove that one")
@@ -163,6 +176,6 @@ func writeFile(path string, v any) error {
 	if err != nil {
 		return err
 	}
-	_, err = f.Write(append(b, '\n'))
+	_, err = f.Write(file)
 	return errors.Join(err, f.Close())
 }

@@ -106,6 +106,34 @@ func TestEvidenceIsProvenByFilesAlone(t *testing.T) {
 	}
 }
 
+func TestEvidenceInCBORIsProvenAndHeldToEachByte(t *testing.T) {
+	d, v := attested(t)
+	long, err := os.ReadFile(v.file("evidence.json"))
+	if err != nil || os.Remove(v.file("evidence.json")) != nil {
+		t.Fatal(err)
+	}
+	d.must(nil, "attest", "--nonce", askedNonce, "--cbor", "--out", v.file("evidence.json"))
+	whole, err := os.ReadFile(v.file("evidence.json"))
+	if err != nil || len(whole)*4 > len(long)*3 {
+		t.Fatalf("%d bytes of CBOR, %d of JSON: %v", len(whole), len(long), err)
+	}
+	if code, _, errOut := v.command("attest", "challenge", v.file("evidence.json"), "--roots", v.file("maker.pem"),
+		"--secret", v.file("secret.json"), "--out", v.file("challenge.json")); code != 0 {
+		t.Fatalf("attest challenge: %d %s", code, errOut)
+	}
+	_, answer, _ := d.command("attest", "answer", v.file("challenge.json"), "--cbor") // on standard output
+	v.write("answer.cbor", []byte(answer))
+	proof := []string{"--nonce", askedNonce, "--roots", v.file("maker.pem"), "--secret", v.file("secret.json"), "--answer", v.file("answer.cbor")}
+	if said, code := v.verdict(proof...); code != 0 || said.Grade != attest.Proven {
+		t.Errorf("%d %+v", code, said)
+	}
+	whole[len(whole)-1] ^= 1
+	v.write("evidence.json", whole)
+	if code, out, _ := v.command(append([]string{"attest", "verify", v.file("evidence.json")}, proof...)...); code != exitFailure || strings.Contains(out, "tpm-proven") {
+		t.Errorf("with another last byte: %d\n%s", code, out)
+	}
+}
+
 func TestTamperedEvidenceFailsAndSaysWhy(t *testing.T) {
 	_, v := attested(t)
 	if said, code := v.verdict("--nonce", otherNonce); code != exitFailure || said.OK || said.Grade != attest.None || !strings.Contains(said.Words, "another nonce") {

@@ -141,8 +141,8 @@ func (f *verifyFlags) challenge(_ context.Context, o *commands.Options, out io.W
 	if err != nil {
 		return err
 	}
-	if err := writeFile(f.secret, secret); err != nil {
+	if err := writeFile(f.secret, form(secret, false)); err != nil {
 		return err
 	}
-	return handOver(o, out, f.out, challenge, "challenge for the device")
+	return handOver(o, out, f.out, form(challenge, false), "challenge for the device")
 }

@@ -34,7 +34,7 @@ const ctlUsage = `usage: devid-cloudsim ctl [--dir DIR | --control ADDRESS --sec
   twin ID
   set-desired ID JSON        JSON is - for standard input
   invoke ID METHOD [JSON] [--timeout 30s]
-  send ID TEXT [--property NAME=VALUE]... [--id MESSAGE] [--life 1h]
+  send ID TEXT [--property NAME=VALUE]... [--id MESSAGE] [--life 1h] [--input NAME]
   events [ID] [--follow] [--after N]
   received [ID] [--follow] [--after N]
   counters

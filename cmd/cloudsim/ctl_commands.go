@@ -141,7 +141,7 @@ func send(ctx context.Context, c *controller, args []string) error {
 	f := newFlags("send")
 	var properties list
 	f.Var(&properties, "property", "")
-	id, life := f.String("id", "", ""), f.String("life", "", "")
+	id, life, input := f.String("id", "", ""), f.String("life", "", ""), f.String("input", "", "")
 	w, err := words(f, c, args, 2, 2)
 	if err != nil {
 		return err
@@ -152,7 +152,7 @@ func send(ctx context.Context, c *controller, args []string) error {
 		bag[name] = value
 	}
 	return c.doJSON(ctx, http.MethodPost, "/v1/devices/"+url.PathEscape(w[0])+"/messages",
-		map[string]any{"text": w[1], "properties": bag, "id": *id, "life": *life})
+		map[string]any{"text": w[1], "properties": bag, "id": *id, "life": *life, "input": *input})
 }
 
 func follow(path string) command {

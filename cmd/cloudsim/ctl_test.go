@@ -145,7 +145,7 @@ func TestEverythingIsInCloudJSON(t *testing.T) {
 		t.Fatal(err)
 	}
 	for name, value := range map[string]string{"dps": d.DPS.Connect, "dpsWeb": d.DPSWeb.Connect, "hub": d.Hub.Connect, "hubWeb": d.HubWeb.Connect,
-		"management": d.Management.Connect, "est": d.EST.URL, "ezca": d.EZCA.EST, "entra": d.Entra.ClientSecret, "imds": d.Entra.ManagedIdentity,
+		"management": d.Management.Connect, "est": d.EST.URL, "ezca": d.EZCA.EST, "entra": d.Entra.ClientSecret, "entra object": d.Entra.ObjectID, "imds": d.Entra.ManagedIdentity,
 		"hub string": d.HubConnectionString, "dps string": d.DPSConnectionString} {
 		if len(value) < 10 {
 			t.Errorf("%s: %q", name, value)

@@ -45,6 +45,7 @@ type description struct {
 		URL             string `json:"url"` // authority host
 		Tenant          string `json:"tenant"`
 		ClientID        string `json:"clientId"`
+		ObjectID        string `json:"objectId"` // by which EZCA knows an owner or a requester
 		ClientSecret    string `json:"clientSecret"`
 		ManagedIdentity string `json:"managedIdentity"` // http://HOST:PORT instead of 169.254.169.254
 	} `json:"entra"`
@@ -99,7 +100,7 @@ func (o *options) description(cloud *sim.Cloud) *description {
 	d.EZCA.URL, d.EZCA.CA, d.EZCA.Template = "https://"+cloud.EZCAAddr(), ezca.CA, ezca.Template
 	d.EZCA.EST, d.EZCA.Issuers = d.EZCA.URL+cloud.EZCAESTPath(), o.file("ezca-issuers.pem")
 	d.Entra.URL, d.Entra.Tenant = "https://"+cloud.EntraAddr()+"/", entra.Tenant
-	d.Entra.ClientID, d.Entra.ClientSecret = entra.App.ClientID, entra.App.Secret
+	d.Entra.ClientID, d.Entra.ObjectID, d.Entra.ClientSecret = entra.App.ClientID, entra.App.ObjectID, entra.App.Secret
 	d.Entra.ManagedIdentity = "http://" + cloud.IMDSAddr()
 	return d
 }

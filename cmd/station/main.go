@@ -68,11 +68,12 @@ func write(name string, b []byte, out io.Writer) error {
 		_, err := out.Write(b)
 		return err
 	}
-	d, err := durable.Open(filepath.Dir(name), nil)
-	if err != nil {
-		return err
+	dir := filepath.Dir(name)
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return durable.Label("make", dir, err)
 	}
-	return d.Write(filepath.Base(name), b)
+	// Not durable.Open, which sweeps what others are writing there.
+	return durable.Look(dir).Write(filepath.Base(name), b)
 }
 
 // maxInput is how much of a file of a person is read: requests and chains are small.

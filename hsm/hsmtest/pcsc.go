@@ -122,8 +122,8 @@ func (r *Reader) Run() {
 func (r *Reader) await() {
 	r.t.Helper()
 	var out []byte
-	for end := time.Now().Add(10 * time.Second); time.Now().Before(end); time.Sleep(20 * time.Millisecond) {
-		ctx, cancel := context.WithTimeout(r.t.Context(), 2*time.Second)
+	for end := time.Now().Add(time.Minute); time.Now().Before(end); time.Sleep(20 * time.Millisecond) {
+		ctx, cancel := context.WithTimeout(r.t.Context(), 10*time.Second)
 		ask := exec.CommandContext(ctx, "opensc-tool", "--atr")
 		ask.Env = append(os.Environ(), r.Env...)
 		var err error
@@ -133,7 +133,7 @@ func (r *Reader) await() {
 			return
 		}
 	}
-	r.t.Fatalf("pcscd has no card after 10 s: %s", out)
+	r.t.Fatalf("pcscd has no card after a minute: %s", out)
 }
 
 // Kill ends pcscd in the midst of it, and nobody is where it was.

@@ -84,14 +84,14 @@ func (c *Chip) manage() {
 	c.manager = exec.Command("/usr/sbin/tpm2-abrmd", "--allow-root", "--session", "--flush-all", "--tcti="+c.tpm.TCTI())
 	c.manager.Env = append(os.Environ(), c.Env...)
 	c.spawn(c.manager)
-	for end := time.Now().Add(10 * time.Second); time.Now().Before(end); time.Sleep(5 * time.Millisecond) {
+	for end := time.Now().Add(time.Minute); time.Now().Before(end); time.Sleep(5 * time.Millisecond) {
 		ask := exec.Command("tpm2_getrandom", "--hex", "4")
 		ask.Env = append(os.Environ(), c.Env...)
 		if ask.Run() == nil {
 			return
 		}
 	}
-	c.t.Fatal("tpm2-abrmd does not serve after 10 s")
+	c.t.Fatal("tpm2-abrmd does not serve after a minute")
 }
 
 // Kill takes the power from the TPM, and with it goes its resource manager.

@@ -4,6 +4,7 @@ package commands
 
 import (
 	"context"
+	"errors"
 	"flag"
 	"fmt"
 	"io"
@@ -35,9 +36,13 @@ type Program struct {
 	Commands []Command
 }
 
-// Parse finds the command that the first words name; its flags and arguments follow in any order. What was wrong, or the
-// help that was asked for (flag.ErrHelp), stands on errOut, and an error with one line is for the caller to print below.
+// Parse finds the command that the first words name; its flags and arguments follow in any order. "help" before a command
+// is --help behind it. What was wrong, or the help that was asked for (flag.ErrHelp), stands on errOut, and an error with
+// one line is for the caller to print below.
 func (p Program) Parse(args []string, errOut io.Writer) (Command, *Options, error) {
+	if len(args) > 0 && args[0] == "help" {
+		args = append(args[1:len(args):len(args)], "--help")
+	}
 	c, rest := p.find(args)
 	o := &Options{ErrOut: errOut}
 	flags := p.flags(c, o)
@@ -46,6 +51,9 @@ func (p Program) Parse(args []string, errOut io.Writer) (Command, *Options, erro
 	}
 	if c.Run == nil {
 		flags.Usage()
+		if len(o.Args) == 0 {
+			return c, o, errors.New("which command?")
+		}
 		return c, o, fmt.Errorf("unknown command %q", strings.Join(o.Args, " "))
 	}
 	if least, most := c.arity(); len(o.Args) < least || len(o.Args) > most {

@@ -67,12 +67,15 @@ func TestMistakesShowWhatWouldBeRight(t *testing.T) {
 		"nail":           "usage: toolbox nail WOOD... [FLAGS]",
 		"saw --size big": "-size",
 		"saw a --help":   "teeth",
+		"help":           "  saw WOOD [OTHER]  cut",
+		"help saw":       "teeth",
+		"help hammer":    "  nail WOOD...      join",
 	} {
 		said, errOut, err := typed(strings.Fields(line)...)
 		if err == nil || said != "" || !strings.Contains(errOut, want) {
 			t.Errorf("%s: %v %q\n%s", line, err, said, errOut)
 		}
-		if help := strings.Contains(line, "--help"); errors.Is(err, flag.ErrHelp) != help {
+		if help := strings.Contains(line, "help"); errors.Is(err, flag.ErrHelp) != help {
 			t.Errorf("%s: %v", line, err)
 		}
 	}

@@ -112,6 +112,12 @@ const refusedFilter = 0x80
 // Subscribe returns nil once the server has granted the filter at QoS 1 or 0. A filter that it refuses is a
 // Permanent error.
 func (c *Conn) Subscribe(ctx context.Context, filter string) error {
+	return c.SubscribeAt(ctx, 1, filter)
+}
+
+// SubscribeAt is Subscribe at qos or below. At 0 the server keeps nothing for the next session, and nothing has to be
+// acknowledged.
+func (c *Conn) SubscribeAt(ctx context.Context, qos byte, filter string) error {
 	select {
 	case c.serial <- struct{}{}:
 		defer func() { <-c.serial }()
@@ -120,7 +126,7 @@ func (c *Conn) Subscribe(ctx context.Context, filter string) error {
 	case <-ctx.Done():
 		return fmt.Errorf("subscribe %s: %w", filter, context.Cause(ctx))
 	}
-	token := c.client.Subscribe(filter, 1, nil).(*paho.SubscribeToken)
+	token := c.client.Subscribe(filter, qos, nil).(*paho.SubscribeToken)
 	if err := c.settled(ctx, token); err != nil {
 		return fmt.Errorf("subscribe %s: %w", filter, err)
 	}

@@ -9,9 +9,12 @@ import (
 )
 
 // userTimeout has the kernel end conn when what was sent stays without a TCP acknowledgement for d (tcp(7),
-// TCP_USER_TIMEOUT). What is no socket of TCP, a tunnel in TLS for one, is left as it is, and so is one that does not know
-// the option: pings and deadlines notice a dead path too, later.
+// TCP_USER_TIMEOUT). A tunnel in TLS has its socket below (tls.Conn.NetConn). What is no socket of TCP is left as it is, and so
+// is one that does not know the option: pings and deadlines notice a dead path too, later.
 func userTimeout(conn net.Conn, d time.Duration) {
+	if tunnel, ok := conn.(interface{ NetConn() net.Conn }); ok {
+		conn = tunnel.NetConn()
+	}
 	socket, ok := conn.(syscall.Conn)
 	if !ok || d < 0 {
 		return

@@ -18,28 +18,43 @@ func (w *world) serveTCP(t *testing.T, serve func(p *peer)) {
 	w.listen(t, func(c net.Conn) { serve(&peer{c, bufio.NewReader(c)}) })
 }
 
+// tunnel is a connection through a proxy that is spoken to in TLS.
+type tunnel struct{ net.Conn }
+
+func (t tunnel) NetConn() net.Conn { return t.Conn }
+
 func TestKernelIsToldHowLongBytesMayStayUnanswered(t *testing.T) {
-	for set, want := range map[time.Duration]int{0: 30_000, 7 * time.Second: 7_000, -1: 0} {
-		w := newWorld(t, nil)
-		w.serveTCP(t, func(p *peer) { p.accept(); p.obey() })
-		var socket net.Conn
-		w.Options.Dial = func(ctx context.Context, network, address string) (c net.Conn, err error) {
-			socket, err = (&net.Dialer{}).DialContext(ctx, network, address)
-			return socket, err
+	for _, through := range []func(net.Conn) net.Conn{
+		func(c net.Conn) net.Conn { return c },
+		func(c net.Conn) net.Conn { return tunnel{c} },
+	} {
+		for set, want := range map[time.Duration]int{0: 30_000, 7 * time.Second: 7_000, -1: 0} {
+			unansweredIs(t, set, want, through)
 		}
-		w.Unanswered = set
-		c := w.dial(t)
-		control, err := socket.(syscall.Conn).SyscallConn()
-		if err != nil {
-			t.Fatal(err)
-		}
-		_ = control.Control(func(fd uintptr) {
-			if got, err := unix.GetsockoptInt(int(fd), unix.IPPROTO_TCP, unix.TCP_USER_TIMEOUT); got != want || err != nil {
-				t.Errorf("%v: TCP_USER_TIMEOUT is %d ms, %v", set, got, err)
-			}
-		})
-		c.Close()
 	}
+}
+
+func unansweredIs(t *testing.T, set time.Duration, want int, through func(net.Conn) net.Conn) {
+	t.Helper()
+	w := newWorld(t, nil)
+	w.serveTCP(t, func(p *peer) { p.accept(); p.obey() })
+	var socket net.Conn
+	w.Options.Dial = func(ctx context.Context, network, address string) (c net.Conn, err error) {
+		socket, err = (&net.Dialer{}).DialContext(ctx, network, address)
+		return through(socket), err
+	}
+	w.Unanswered = set
+	c := w.dial(t)
+	defer c.Close()
+	control, err := socket.(syscall.Conn).SyscallConn()
+	if err != nil {
+		t.Fatal(err)
+	}
+	_ = control.Control(func(fd uintptr) {
+		if got, err := unix.GetsockoptInt(int(fd), unix.IPPROTO_TCP, unix.TCP_USER_TIMEOUT); got != want || err != nil {
+			t.Errorf("%v through %T: TCP_USER_TIMEOUT is %d ms, %v", set, through(socket), got, err)
+		}
+	})
 }
 
 // inOwnNetwork runs the test again in a network of its own, which it may take down, and reports whether this is there.

@@ -125,7 +125,7 @@ func (t *tunnels) unauthorized(said error, schemes []string) error {
 	wanted := strings.Join(schemes, ", ")
 	switch {
 	case len(schemes) > 0 && !strings.Contains(strings.ToLower(wanted), "basic"):
-		return fault.AskOperator(fmt.Errorf("%w and wants %q", said, wanted), "the agent knows Basic alone: have the proxy offer it, or let the device through without a login")
+		return fault.AskOperator(fmt.Errorf("%w and wants %.100q", said, wanted), "the agent knows Basic alone: have the proxy offer it, or let the device through without a login")
 	case t.proxy.User == nil:
 		return fault.AskOperator(said, "the proxy wants a login: write the user into network.proxy (http://USER@HOST:PORT) and the password into the file that network.proxy_password names")
 	}

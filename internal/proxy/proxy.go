@@ -119,6 +119,9 @@ type hasty struct {
 
 func (h hasty) Close() error { return h.raw.Close() }
 
+// NetConn is the connection below TLS, as that of a tls.Conn: options of the socket can be set.
+func (h hasty) NetConn() net.Conn { return h.raw }
+
 // request is the CONNECT and all its header.
 func (t *tunnels) request(address string) (string, error) {
 	if _, _, err := net.SplitHostPort(address); err != nil || strings.ContainsFunc(address, func(r rune) bool { return r <= ' ' || r > '~' }) {

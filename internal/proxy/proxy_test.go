@@ -186,6 +186,9 @@ func TestTunnelThroughAnHTTPSProxy(t *testing.T) {
 	if _, err := io.ReadFull(conn, got); err != nil || string(got) != "hello" {
 		t.Errorf("%q, %v", got, err)
 	}
+	if below, ok := conn.(interface{ NetConn() net.Conn }); !ok || below.NetConn() == nil {
+		t.Errorf("the socket below %T is not to be had", conn)
+	}
 	w.dial = func(context.Context, string, string) (net.Conn, error) {
 		here, there := net.Pipe()
 		go func() {

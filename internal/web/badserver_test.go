@@ -209,3 +209,33 @@ func TestDistrustIsSaidInTheSettingsOfTheCaller(t *testing.T) {
 		}
 	})
 }
+
+// foreign is a connection that notes whether it was found to lead to somebody else.
+type foreign struct {
+	net.Conn
+	distrusted *bool
+}
+
+func (f foreign) Distrust() { *f.distrusted = true }
+
+func TestAddressWhereSomebodyElseAnswersIsReportedToTheDialer(t *testing.T) {
+	for name, c := range map[string]struct {
+		change func(*Config)
+		want   bool
+	}{
+		"the server": {func(*Config) {}, false},
+		"another CA": {func(c *Config) { c.Roots = x509.NewCertPool() }, true},
+	} {
+		inWorld(t, func(w *world) {
+			c.change(&w.config)
+			dial, distrusted := w.config.Dial, false
+			w.config.Dial = func(ctx context.Context, network, address string) (net.Conn, error) {
+				raw, err := dial(ctx, network, address)
+				return foreign{raw, &distrusted}, err
+			}
+			if _, err := w.ask(); (err != nil) != c.want || distrusted != c.want {
+				w.Errorf("%s: distrusted %v, %v", name, distrusted, err)
+			}
+		})
+	}
+}

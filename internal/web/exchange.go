@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/devid-agent/devid-agent/fault"
+	"github.com/devid-agent/devid-agent/internal/mtls"
 )
 
 // connection is HTTP/1.1 over one TLS connection. The messages are net/http's own; its Transport, with proxies, pools and
@@ -56,12 +57,21 @@ func (l *Link) connect(ctx context.Context, u *url.URL) (*connection, error) {
 	config.ServerName = u.Hostname()
 	conn := tls.Client(raw, config)
 	if err := conn.HandshakeContext(ctx); err != nil {
+		l.distrust(raw, err)
 		raw.Close()
 		return nil, err
 	}
 	c := &connection{conn: conn, size: meter{from: conn}}
 	c.in = bufio.NewReader(&c.size)
 	return c, nil
+}
+
+// distrust tells a dialer that can try another address that it was not the server who answered at this one.
+func (l *Link) distrust(raw net.Conn, err error) {
+	_, foreign := mtls.Distrust(err, time.Now(), l.config.Settings)
+	if dialed, ok := raw.(interface{ Distrust() }); ok && foreign {
+		dialed.Distrust()
+	}
 }
 
 // exchange sends r and returns the whole answer. A connection that has served before may have ended meanwhile; where

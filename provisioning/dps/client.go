@@ -23,10 +23,13 @@ import (
 	"github.com/devid-agent/devid-agent/provisioning"
 )
 
+// Global is the endpoint of all instances in Azure's public cloud.
+const Global = "global.azure-devices-provisioning.net"
+
 // Config is where to enroll, and as whom. IDScope is needed, and exactly one of Bootstrap, SharedKey and TPM for Enroll
 // and Place.
 type Config struct {
-	Endpoint   string         // default global.azure-devices-provisioning.net
+	Endpoint   string         // default Global
 	Connect    string         // host:port to dial; "" = Endpoint, port 8883 for MQTT, else 443. TLS keeps the name Endpoint
 	IDScope    string         // of the service instance, 0ne…
 	APIVersion string         // default 2025-07-01-preview, the first with certificate requests in DER
@@ -67,7 +70,7 @@ var (
 // New returns a Client that enrolls as c says.
 func New(c Config) *Client {
 	if c.Endpoint == "" {
-		c.Endpoint = "global.azure-devices-provisioning.net"
+		c.Endpoint = Global
 	}
 	if c.APIVersion == "" {
 		c.APIVersion = "2025-07-01-preview"

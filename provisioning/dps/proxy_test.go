@@ -41,15 +41,14 @@ func tinyproxy(t *testing.T) *url.URL {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = command.Process.Kill(); _ = command.Wait() })
-	deadline := time.Now().Add(10 * time.Second)
-	for time.Now().Before(deadline) {
+	for end := time.Now().Add(time.Minute); time.Now().Before(end); time.Sleep(20 * time.Millisecond) {
 		if conn, err := net.Dial("tcp", address); err == nil {
 			conn.Close()
-			break
+			return &url.URL{Scheme: "http", User: url.User("line-1"), Host: address}
 		}
-		<-time.After(20 * time.Millisecond)
 	}
-	return &url.URL{Scheme: "http", User: url.User("line-1"), Host: address}
+	t.Fatal("tinyproxy does not listen")
+	return nil
 }
 
 func TestEveryTransportGoesThroughAProxy(t *testing.T) {

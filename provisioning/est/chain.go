@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/devid-agent/devid-agent/fault"
+	"github.com/devid-agent/devid-agent/provisioning"
 )
 
 // chain is what TLS presents of the certificate that was issued: from the leaf for our key up to below its root, or
@@ -62,11 +63,8 @@ func (t task) compare(leaf *x509.Certificate, c Config) {
 	if t.old == nil {
 		return
 	}
-	var san []byte
-	if i := slices.IndexFunc(leaf.Extensions, isSubjectAltName); i >= 0 {
-		san = leaf.Extensions[i].Value
-	}
-	if !bytes.Equal(leaf.RawSubject, t.subject) || t.san != nil && !bytes.Equal(san, t.san.Value) {
+	san := provisioning.AlternativeNames(leaf)
+	if !bytes.Equal(leaf.RawSubject, t.subject) || t.san != nil && (san == nil || !bytes.Equal(san.Value, t.san.Value)) {
 		c.Log.Warn("the CA has changed the names of the device", "device", t.name, "serial", leaf.SerialNumber.Text(16),
 			"subject", leaf.Subject.String(), "before", t.old.Subject.String())
 	}
@@ -115,7 +113,7 @@ func build(leaf *x509.Certificate, others, anchors []*x509.Certificate) ([]*x509
 
 // isNameOID is for names of a kind that Go does not know, such as a hardware module name (RFC 4108): they are the
 // CA's business, and no reason to refuse our own certificate.
-func isNameOID(id asn1.ObjectIdentifier) bool { return id.Equal(oidSubjectAltName) }
+func isNameOID(id asn1.ObjectIdentifier) bool { return id.Equal(provisioning.OIDAlternativeNames) }
 
 func later(a, b time.Time) time.Time {
 	if b.After(a) {

@@ -87,13 +87,7 @@ func (c *Client) Issue(ctx context.Context, r provisioning.Request) ([]*x509.Cer
 
 // First issues as for a device that has no certificate yet, whatever it has: with the bootstrap credential, for the
 // common name r.DeviceID. It is the way back of a device whose certificate is expired or refused.
-func (c *Client) First() provisioning.Issuer { return first{c} }
-
-type first struct{ client *Client }
-
-func (f first) Issue(ctx context.Context, r provisioning.Request) ([]*x509.Certificate, error) {
-	return f.client.first(ctx, r)
-}
+func (c *Client) First() provisioning.Issuer { return provisioning.IssuerFunc(c.first) }
 
 func (c *Client) first(ctx context.Context, r provisioning.Request) ([]*x509.Certificate, error) {
 	return c.issue(ctx, firstOf(r))

@@ -67,7 +67,7 @@ func TestRenewalCarriesSubjectAndAlternativeNamesOverByteForByte(t *testing.T) {
 		}
 		got := []byte(nil)
 		for _, e := range chain[0].Extensions {
-			if isSubjectAltName(e) {
+			if e.Id.Equal(provisioning.OIDAlternativeNames) {
 				got = e.Value
 			}
 		}

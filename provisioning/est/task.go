@@ -8,14 +8,11 @@ import (
 	"encoding/asn1"
 	"errors"
 	"fmt"
-	"slices"
 	"time"
 
 	"github.com/devid-agent/devid-agent/fault"
 	"github.com/devid-agent/devid-agent/provisioning"
 )
-
-var oidSubjectAltName = asn1.ObjectIdentifier{2, 5, 29, 17}
 
 // task is what one Issue is to get.
 type task struct {
@@ -31,14 +28,8 @@ type task struct {
 // differs as soon as the names stand in another order or string type (RFC 7030, 4.2.2).
 func renewalOf(r provisioning.Request, op string) task {
 	old := r.Current.Leaf()
-	t := task{request: r, op: op, name: old.Subject.CommonName, old: old, subject: old.RawSubject}
-	if i := slices.IndexFunc(old.Extensions, isSubjectAltName); i >= 0 {
-		t.san = &old.Extensions[i]
-	}
-	return t
+	return task{request: r, op: op, name: old.Subject.CommonName, old: old, subject: old.RawSubject, san: provisioning.AlternativeNames(old)}
 }
-
-func isSubjectAltName(e pkix.Extension) bool { return e.Id.Equal(oidSubjectAltName) }
 
 func firstOf(r provisioning.Request) task {
 	subject, err := asn1.Marshal(pkix.Name{CommonName: r.DeviceID}.ToRDNSequence())

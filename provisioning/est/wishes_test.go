@@ -14,6 +14,7 @@ import (
 	"github.com/devid-agent/devid-agent/fault"
 	"github.com/devid-agent/devid-agent/identity"
 	"github.com/devid-agent/devid-agent/keys"
+	"github.com/devid-agent/devid-agent/provisioning"
 	"github.com/devid-agent/devid-agent/sim"
 )
 
@@ -75,7 +76,7 @@ func TestExtensionThatTheCAPrescribesIsAskedForOnceAndNotAtRenewals(t *testing.T
 	if err != nil {
 		t.Fatal(err)
 	}
-	extensions := []pkix.Extension{{Id: oidSubjectAltName, Value: san}, {Id: asn1.ObjectIdentifier{2, 5, 29, 17}, Value: san}, {Id: asn1.ObjectIdentifier{1, 2, 3}}}
+	extensions := []pkix.Extension{{Id: provisioning.OIDAlternativeNames, Value: san}, {Id: asn1.ObjectIdentifier{2, 5, 29, 17}, Value: san}, {Id: asn1.ObjectIdentifier{1, 2, 3}}}
 	inWorld(t, sim.ESTTemper{Attributes: wishesFor(t, wish{oidExtensionRequest, []any{extensions}})}, func(w *world) {
 		w.inForce(w.issue())
 		if names := w.ids.Current().Leaf().DNSNames; !slices.Equal(names, []string{"gw.plant-7.example"}) {

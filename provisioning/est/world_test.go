@@ -176,7 +176,7 @@ func (w *world) odd() (subject, san []byte) {
 		w.Fatal(err)
 	}
 	chain, err := w.cloud.ESTCertify(&x509.CertificateRequest{RawSubject: subject, Subject: pkix.Name{CommonName: device},
-		Extensions: []pkix.Extension{{Id: oidSubjectAltName, Value: san}}, PublicKey: w.key.Public().(*ecdsa.PublicKey)})
+		Extensions: []pkix.Extension{{Id: provisioning.OIDAlternativeNames, Value: san}}, PublicKey: w.key.Public().(*ecdsa.PublicKey)})
 	w.inForce(chain, err)
 	return subject, san
 }

@@ -12,6 +12,7 @@ import (
 
 	"github.com/devid-agent/devid-agent/fault"
 	"github.com/devid-agent/devid-agent/identity"
+	"github.com/devid-agent/devid-agent/provisioning"
 )
 
 // skew is how far in the future a certificate may begin and still be used at once, as identity has it.
@@ -66,7 +67,7 @@ func (t task) names(leaf *x509.Certificate) error {
 		}
 		return nil
 	}
-	got := alternativeNames(leaf)
+	got := provisioning.AlternativeNames(leaf)
 	switch {
 	case t.san == nil && got == nil:
 		return nil

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/devid-agent/devid-agent/fault"
+	"github.com/devid-agent/devid-agent/provisioning"
 )
 
 // alternative is the extension with these DNS names, in this order.
@@ -22,7 +23,7 @@ func alternative(t *testing.T, names ...string) []pkix.Extension {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return []pkix.Extension{{Id: oidSubjectAltName, Value: value}}
+	return []pkix.Extension{{Id: provisioning.OIDAlternativeNames, Value: value}}
 }
 
 func TestRenewalWithOtherNamesIsRefusedAndWithTheSameInAnotherOrderTaken(t *testing.T) {

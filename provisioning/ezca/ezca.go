@@ -102,13 +102,7 @@ func (c *Client) Issue(ctx context.Context, r provisioning.Request) ([]*x509.Cer
 // First issues as for a device that has no certificate yet, whatever it has: for the token in the file, and the name
 // r.DeviceID. It is the way back of a device whose certificate is expired or refused. Asked again for the same key,
 // without a new token, it returns what came of the last one.
-func (c *Client) First() provisioning.Issuer { return first{c} }
-
-type first struct{ client *Client }
-
-func (f first) Issue(ctx context.Context, r provisioning.Request) ([]*x509.Certificate, error) {
-	return f.client.first(ctx, r)
-}
+func (c *Client) First() provisioning.Issuer { return provisioning.IssuerFunc(c.first) }
 
 func (c *Client) first(ctx context.Context, r provisioning.Request) ([]*x509.Certificate, error) {
 	return c.issue(ctx, firstOf(r), (*session).first)

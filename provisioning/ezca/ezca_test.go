@@ -126,7 +126,7 @@ func TestRenewalCarriesSubjectAndAlternativeNamesOverByteForByte(t *testing.T) {
 	w := s.world()
 	subject, san := oddNames(t)
 	s.change = func(x *x509.Certificate) {
-		x.RawSubject, x.ExtraExtensions = subject, []pkix.Extension{{Id: oidSubjectAltName, Value: san}}
+		x.RawSubject, x.ExtraExtensions = subject, []pkix.Extension{{Id: provisioning.OIDAlternativeNames, Value: san}}
 	}
 	w.inForce(w.issue())
 	s.change = nil

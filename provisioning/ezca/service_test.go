@@ -26,6 +26,7 @@ import (
 
 	"github.com/devid-agent/devid-agent/keys"
 	"github.com/devid-agent/devid-agent/keys/keystest"
+	"github.com/devid-agent/devid-agent/provisioning"
 )
 
 const (
@@ -206,7 +207,7 @@ func (s *service) renew(path string, body map[string]any, token string) (string,
 
 func names(all []pkix.Extension) []byte {
 	for _, e := range all {
-		if e.Id.Equal(oidSubjectAltName) {
+		if e.Id.Equal(provisioning.OIDAlternativeNames) {
 			return e.Value
 		}
 	}
@@ -264,7 +265,7 @@ func (s *service) issue(path string, csr *x509.CertificateRequest, days any) (st
 	template := &x509.Certificate{RawSubject: csr.RawSubject, NotBefore: time.Now().Add(-time.Minute), KeyUsage: x509.KeyUsageDigitalSignature,
 		ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth}}
 	template.NotAfter = template.NotBefore.Add(time.Duration(n) * 24 * time.Hour)
-	template.ExtraExtensions = []pkix.Extension{{Id: oidSubjectAltName, Value: names(csr.Extensions)}}
+	template.ExtraExtensions = []pkix.Extension{{Id: provisioning.OIDAlternativeNames, Value: names(csr.Extensions)}}
 	if s.change != nil {
 		s.change(template)
 	}

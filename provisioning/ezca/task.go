@@ -17,8 +17,6 @@ import (
 	"github.com/devid-agent/devid-agent/provisioning"
 )
 
-var oidSubjectAltName = asn1.ObjectIdentifier{2, 5, 29, 17}
-
 // task is what one Issue is to get.
 type task struct {
 	request provisioning.Request
@@ -33,15 +31,7 @@ type task struct {
 // answers 400 where the request has others (ezca-go, certificates.go).
 func renewalOf(r provisioning.Request) task {
 	old := r.Current.Leaf()
-	return task{request: r, verb: "renew", name: old.Subject.CommonName, old: old, subject: old.RawSubject, san: alternativeNames(old)}
-}
-
-func alternativeNames(x *x509.Certificate) *pkix.Extension {
-	i := slices.IndexFunc(x.Extensions, func(e pkix.Extension) bool { return e.Id.Equal(oidSubjectAltName) })
-	if i < 0 {
-		return nil
-	}
-	return &x.Extensions[i]
+	return task{request: r, verb: "renew", name: old.Subject.CommonName, old: old, subject: old.RawSubject, san: provisioning.AlternativeNames(old)}
 }
 
 // firstOf asks for the device's name twice, as Keytos' tutorial for IoT Hub does: as common name and as DNS name.
@@ -55,7 +45,7 @@ func firstOf(r provisioning.Request) task {
 	if err != nil {
 		return t
 	}
-	t.subject, t.san = subject, &pkix.Extension{Id: oidSubjectAltName, Value: names}
+	t.subject, t.san = subject, &pkix.Extension{Id: provisioning.OIDAlternativeNames, Value: names}
 	return t
 }
 

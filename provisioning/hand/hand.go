@@ -63,7 +63,8 @@ func (d *Desk) Issue(ctx context.Context, r provisioning.Request) ([]*x509.Certi
 		"take the request (devid-agent csr --out FILE) to the CA, and bring the chain back: devid-agent import FILE")
 }
 
-// brought is the chain for r.Key, nil where there is none. One for another key has served already, or never will.
+// brought is the chain for r.Key, nil where there is none. One for another key has served already, or never will. One that
+// is not in date stays: it was when it was brought, and a clock without a battery begins in 1970 after a power cut.
 func (d *Desk) brought(r provisioning.Request) ([]*x509.Certificate, error) {
 	b, err := d.dir.Read(chainFile)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -73,14 +74,15 @@ func (d *Desk) brought(r provisioning.Request) ([]*x509.Certificate, error) {
 		return nil, fmt.Errorf("read the chain: %w", err)
 	}
 	chain, err := identity.ParseChain(b)
-	if err == nil {
-		err = identity.CheckChain(chain, r.DeviceID, r.Key.Public(), time.Now())
+	if err != nil || !same(chain[0].PublicKey, r.Key.Public()) {
+		d.Log.Info("the chain that was brought is not for this request", "err", err)
+		return nil, d.dir.Remove(chainFile)
 	}
-	if err == nil {
-		return chain, nil
+	if err := identity.CheckChain(chain, r.DeviceID, r.Key.Public(), time.Now()); err != nil {
+		return nil, fault.AskOperator(fmt.Errorf("%w: the chain that was brought: %w", provisioning.ErrPending, err),
+			"set the clock if it is wrong, or bring another chain: devid-agent import FILE")
 	}
-	d.Log.Info("the chain that was brought is not for this request", "err", err)
-	return nil, d.dir.Remove(chainFile)
+	return chain, nil
 }
 
 // ask puts the request on the medium, unless it lies there already.

@@ -12,6 +12,7 @@ import (
 	"math/big"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/devid-agent/devid-agent/fault"
@@ -25,6 +26,7 @@ import (
 type office struct {
 	root, issuing *x509.Certificate
 	key           crypto.Signer
+	clock         time.Time // zero is ours
 }
 
 func newKey(t testing.TB) crypto.Signer {
@@ -38,7 +40,10 @@ func newKey(t testing.TB) crypto.Signer {
 
 func sign(t testing.TB, template, parent *x509.Certificate, public crypto.PublicKey, key crypto.Signer) *x509.Certificate {
 	t.Helper()
-	template.NotBefore, template.NotAfter = time.Now().Add(-time.Minute), time.Now().Add(time.Hour)
+	if template.NotBefore.IsZero() {
+		template.NotBefore = time.Now()
+	}
+	template.NotBefore, template.NotAfter = template.NotBefore.Add(-time.Minute), template.NotBefore.Add(time.Hour)
 	der, err := x509.CreateCertificate(rand.Reader, template, parent, public, key)
 	if err != nil {
 		t.Fatal(err)
@@ -58,7 +63,7 @@ func newOffice(t testing.TB) *office {
 	}
 	rootKey, key := newKey(t), newKey(t)
 	root := sign(t, ca(1), ca(1), rootKey.Public(), rootKey)
-	return &office{root, sign(t, ca(2), root, key.Public(), rootKey), key}
+	return &office{root: root, issuing: sign(t, ca(2), root, key.Public(), rootKey), key: key}
 }
 
 // answer signs the request (PEM), for name or the name that it asks for.
@@ -72,7 +77,7 @@ func (o *office) answer(t testing.TB, request []byte, name string) []*x509.Certi
 	if name == "" {
 		name = r.Subject.CommonName
 	}
-	leaf := &x509.Certificate{SerialNumber: big.NewInt(3), Subject: pkix.Name{CommonName: name}, KeyUsage: x509.KeyUsageDigitalSignature,
+	leaf := &x509.Certificate{SerialNumber: big.NewInt(3), NotBefore: o.clock, Subject: pkix.Name{CommonName: name}, KeyUsage: x509.KeyUsageDigitalSignature,
 		ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth}}
 	return []*x509.Certificate{sign(t, leaf, o.issuing, r.PublicKey, o.key), o.issuing, o.root}
 }
@@ -173,6 +178,45 @@ func TestTheNextCertificateNeedsARequestOfItsOwn(t *testing.T) {
 	if again, err := Waiting(path, current); err != nil || bytes.Equal(again, request) {
 		t.Errorf("no fresh request: %v", err)
 	}
+}
+
+// A gateway without a battery for its clock is in 1970 after a power cut, and one that is enrolled by hand may have no
+// network to ask for the time.
+func TestAChainThatWasBroughtOutlastsAClockThatIsSetBack(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		path, r := t.TempDir(), provisioning.Request{DeviceID: "gateway-7", Key: newKey(t)}
+		_, _ = openDesk(t, path).Issue(t.Context(), r)
+		request, err := Waiting(path, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		const back = 365 * 24 * time.Hour // how far our clock is behind the office's
+		o := newOffice(t)
+		o.clock = time.Now().Add(back)
+		chain := o.answer(t, request, "")
+		if _, err := Bring(path, []byte(identity.EncodeChain(chain)), o.clock); err != nil {
+			t.Fatal(err)
+		}
+		_, err = openDesk(t, path).Issue(t.Context(), r)
+		if !errors.Is(err, provisioning.ErrPending) || !strings.Contains(err.Error(), "the clock says") || !strings.Contains(fault.Hint(err), "clock") {
+			t.Errorf("%v: %s", err, fault.Hint(err))
+		}
+		time.Sleep(back)
+		if got, err := openDesk(t, path).Issue(t.Context(), r); err != nil || !got[0].Equal(chain[0]) {
+			t.Errorf("with the clock set: %v", err)
+		}
+		time.Sleep(2 * time.Hour)
+		if _, err := openDesk(t, path).Issue(t.Context(), r); !errors.Is(err, provisioning.ErrPending) || !strings.Contains(fault.Hint(err), "another chain") {
+			t.Errorf("expired: %v: %s", err, fault.Hint(err))
+		}
+		o.clock = time.Now()
+		if _, err := Bring(path, []byte(identity.EncodeChain(o.answer(t, request, ""))), o.clock); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := openDesk(t, path).Issue(t.Context(), r); err != nil {
+			t.Errorf("with another chain: %v", err)
+		}
+	})
 }
 
 func FuzzBring(f *testing.F) {

@@ -100,13 +100,13 @@ func (p *TPM) Restart() {
 
 func (p *TPM) awaitReady() {
 	p.t.Helper()
-	for end := time.Now().Add(10 * time.Second); time.Now().Before(end); time.Sleep(time.Millisecond) {
+	for end := time.Now().Add(time.Minute); time.Now().Before(end); time.Sleep(time.Millisecond) {
 		if c, err := net.Dial("unix", p.chip()); err == nil {
 			_ = c.Close()
 			return
 		}
 	}
-	p.t.Fatal("swtpm does not listen after 10 s")
+	p.t.Fatal("swtpm does not listen after a minute")
 }
 
 // Handles is the number of objects that lie in the TPM's transient memory.
