@@ -63,7 +63,7 @@ func (l *lane) look(now time.Time) {
 
 // ready reports whether a message of the lane can go now, else when it can though nothing new comes; zero is never.
 func (l *lane) ready(now time.Time) (at time.Time, ok bool) {
-	if l.waiting > 0 && l.resend() != nil {
+	if l.resend() != nil {
 		return now, true
 	}
 	if len(l.ahead) == 0 || l.Pack.Bytes > 0 && !l.full() {
@@ -102,6 +102,9 @@ func (l *lane) full() bool {
 
 // resend is the oldest span that is to be sent again, but for suspects.
 func (l *lane) resend() *span {
+	if l.waiting == 0 {
+		return nil
+	}
 	for _, s := range l.spans {
 		if s.idle() && !s.suspect() {
 			return s

@@ -158,7 +158,7 @@ func (c *cell) value(g *gather) any {
 	if !c.number {
 		return c.last
 	}
-	switch mean := digits(c.sum / float64(c.n)); g.keep {
+	switch mean := Nine(c.sum / float64(c.n)); g.keep {
 	case Mean:
 		return mean
 	case Min:
@@ -168,13 +168,13 @@ func (c *cell) value(g *gather) any {
 	case Range:
 		return map[string]any{"min": c.min, "mean": mean, "max": c.max, "n": c.n}
 	case Histogram:
-		return map[string]any{"bounds": g.bounds, "counts": c.counts, "sum": digits(c.sum)}
+		return map[string]any{"bounds": g.bounds, "counts": c.counts, "sum": Nine(c.sum)}
 	}
 	return c.last
 }
 
-// digits leaves nine digits: what a division adds behind them costs bytes and says nothing.
-func digits(f float64) float64 {
+// Nine leaves nine digits of f: what a division or a multiplication adds behind them costs bytes and says nothing.
+func Nine(f float64) float64 {
 	r, err := strconv.ParseFloat(strconv.FormatFloat(f, 'g', 9, 64), 64)
 	if err != nil {
 		return f

@@ -28,7 +28,8 @@ func (s *Sampler) report(members []*probe, at time.Time) {
 					stream, body = p.Stream, fmt.Appendf(nil, `{"time":"%s"`, at.UTC().Format(time.RFC3339Nano))
 				}
 				names = append(names, p.Name)
-				body = append(fmt.Appendf(body, ",%q:", p.Name), values...)
+				name, _ := json.Marshal(p.Name) // a text always goes
+				body = fmt.Appendf(body, ",%s:%s", name, values)
 			}
 		}
 		if len(names) > 0 {

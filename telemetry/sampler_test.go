@@ -124,7 +124,7 @@ func TestSampleIsOneObjectWithTimeAndEachSource(t *testing.T) {
 	})
 }
 
-func TestFullDiskIsToldOnceAndCountedAndTheLoopGoesOn(t *testing.T) {
+func TestFault29FullDiskIsToldOnceAndCountedAndTheLoopGoesOn(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		shelf := &shelf{}
 		shelf.refuse(fault.AskOperator(syscall.ENOSPC, "free some space"))
@@ -154,7 +154,7 @@ func TestSpoolPastHelpEndsTheSampler(t *testing.T) {
 	})
 }
 
-func TestHangingSourceIsCutOffAndHidesNoOther(t *testing.T) {
+func TestFault46HangingSourceIsCutOffAndHidesNoOther(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		shelf := &shelf{}
 		hang := fake{"hwmon", func(ctx context.Context) (map[string]any, error) {
@@ -180,7 +180,7 @@ func TestMachineWithNothingToSayTakesNoSamples(t *testing.T) {
 	})
 }
 
-func TestSourceThatComesAndGoesIsToldOnceEachTime(t *testing.T) {
+func TestFault46SourceThatComesAndGoesIsToldOnceEachTime(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		n := 0
 		flaky := fake{"thermal", func(context.Context) (map[string]any, error) {

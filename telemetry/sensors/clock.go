@@ -6,6 +6,8 @@ import (
 	"strconv"
 	"strings"
 	"syscall"
+
+	"github.com/devid-agent/devid-agent/telemetry"
 )
 
 // Bits and states of adjtimex(2).
@@ -34,7 +36,7 @@ func clock(_ context.Context, m Machine) *found {
 	f.values["synchronized"] = state != timeError && t.Status&unsynced == 0
 	f.values["offset_seconds"] = float64(t.Offset) / unit
 	f.values["error_seconds"] = float64(t.Maxerror) / 1e6
-	f.values["frequency_ppm"] = nine(float64(t.Freq) / 65536)
+	f.values["frequency_ppm"] = telemetry.Nine(float64(t.Freq) / 65536)
 	return f
 }
 

@@ -40,7 +40,7 @@ func TestCommandIsReadLineByLine(t *testing.T) {
 	}
 }
 
-func TestFailureOfACommandSaysWhatItSaid(t *testing.T) {
+func TestFault46FailureOfACommandSaysWhatItSaid(t *testing.T) {
 	values, told := readSource(t, sh(`echo a=1; echo "no such register" >&2; exit 3`))
 	same(t, values, `{"a": 1, "exit_status": 3}`)
 	if !strings.Contains(told, "exit status 3") || !strings.Contains(told, "no such register") {
@@ -58,7 +58,7 @@ func alive(pid int) bool {
 	return err == nil && task.state != "zombie"
 }
 
-func TestCommandIsKilledWithItsChildrenAtTheDeadline(t *testing.T) {
+func TestFault46CommandIsKilledWithItsChildrenAtTheDeadline(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "pids")
 	ctx, stop := context.WithTimeout(t.Context(), 500*time.Millisecond)
 	defer stop()
@@ -83,7 +83,7 @@ func TestCommandIsKilledWithItsChildrenAtTheDeadline(t *testing.T) {
 	}
 }
 
-func TestCommandThatLeavesAProcessBehindHoldsNobodyUp(t *testing.T) {
+func TestFault46CommandThatLeavesAProcessBehindHoldsNobodyUp(t *testing.T) {
 	began := time.Now()
 	values, told := readSource(t, sh(`sleep 600 & echo a=1`))
 	if time.Since(began) > 30*time.Second || !strings.Contains(told, "left a process behind") {
@@ -92,7 +92,7 @@ func TestCommandThatLeavesAProcessBehindHoldsNobodyUp(t *testing.T) {
 	same(t, values, `{"a": 1, "exit_status": 0}`)
 }
 
-func TestCommandThatFloodsIsKilled(t *testing.T) {
+func TestFault46CommandThatFloodsIsKilled(t *testing.T) {
 	values, told := readSource(t, sh(`echo a=1; exec yes`))
 	if !strings.Contains(told, "more than 256 KB") || fmt.Sprint(values["a"]) != "1" || len(told) > 8192 {
 		t.Errorf("told %d bytes: %.200s", len(told), told)

@@ -131,6 +131,7 @@ func (m Machine) medium(name string, counts map[string]any) map[string]any {
 		"busy_seconds": float64(counts["busy"].(uint64)) / 1e3,
 	}
 	m.wear(values, name)
+	m.smart(values, name)
 	return values
 }
 

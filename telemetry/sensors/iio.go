@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"os"
 	"strings"
+
+	"github.com/devid-agent/devid-agent/telemetry"
 )
 
 // units say what one of the kernel's units is in ours (Documentation/ABI/testing/sysfs-bus-iio). What is not here has no
@@ -133,7 +135,7 @@ func (c iioChannel) read(dir string, files map[string]bool) (map[string]any, err
 		if !known {
 			unit.name, unit.per = "value", 1
 		}
-		return c.label(dir, map[string]any{unit.name: nine(n / unit.per)}), err
+		return c.label(dir, map[string]any{unit.name: telemetry.Nine(n / unit.per)}), err
 	}
 	raw, err := readDecimal(dir + "/in_" + c.name + "_raw")
 	if err != nil {
@@ -148,9 +150,9 @@ func (c iioChannel) read(dir string, files map[string]bool) (map[string]any, err
 		return nil, err
 	}
 	if !scaled || !known {
-		return c.label(dir, map[string]any{"value": nine((raw + offset) * scale)}), nil
+		return c.label(dir, map[string]any{"value": telemetry.Nine((raw + offset) * scale)}), nil
 	}
-	return c.label(dir, map[string]any{unit.name: nine((raw + offset) * scale / unit.per)}), nil
+	return c.label(dir, map[string]any{unit.name: telemetry.Nine((raw + offset) * scale / unit.per)}), nil
 }
 
 func (c iioChannel) label(dir string, values map[string]any) map[string]any {

@@ -8,15 +8,6 @@ import (
 	"unicode/utf8"
 )
 
-// nine leaves nine digits: what a multiplication adds behind them costs bytes and says nothing.
-func nine(f float64) float64 {
-	r, err := strconv.ParseFloat(strconv.FormatFloat(f, 'g', 9, 64), 64)
-	if err != nil {
-		return f
-	}
-	return r
-}
-
 // decimal is the number that s is. No driver counts further than 64 bits: what is beyond is rubbish, as are NaN and Inf.
 func decimal(s string) (float64, error) {
 	n, err := strconv.ParseFloat(s, 64)

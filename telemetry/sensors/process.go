@@ -175,7 +175,7 @@ func (w *watch) age(values map[string]any, name string, started uint64) {
 	if line, err := w.machine.text("proc/uptime"); err == nil {
 		first, _, _ := strings.Cut(line, " ")
 		if up, err := strconv.ParseFloat(first, 64); err == nil && up < 1e12 {
-			values["up_seconds"] = nine(max(0, up-float64(started)/userHZ))
+			values["up_seconds"] = telemetry.Nine(max(0, up-float64(started)/userHZ))
 		}
 	}
 }

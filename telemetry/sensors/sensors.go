@@ -26,6 +26,8 @@ type Machine struct {
 	Statfs   func(path string, to *syscall.Statfs_t) (err error) // of a mount point; nil is the kernel's
 	Adjtimex func(to *syscall.Timex) (state int, err error)      // the state of the clock; nil is the kernel's
 
+	SMART func(controller string, log []byte) error // of an NVMe controller; nil is the kernel's
+
 	crew *crew // of one source
 }
 
@@ -36,6 +38,9 @@ func (m Machine) filled() Machine {
 	}
 	if m.Adjtimex == nil {
 		m.Adjtimex = syscall.Adjtimex
+	}
+	if m.SMART == nil {
+		m.SMART = readSMART
 	}
 	m.crew = &crew{}
 	return m

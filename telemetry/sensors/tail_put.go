@@ -49,10 +49,8 @@ func (f *follower) commit(ctx context.Context, bodies [][]byte) error {
 }
 
 // refused reports whether asking again is of no use: the spool takes such a reading never, or is full and drops what is
-// new.
-func refused(err error) bool {
-	return fault.Of(err) == fault.Permanent || errors.Is(err, spool.ErrFull) && fault.RetryAfter(err) == 0
-}
+// new. A full disk is another matter: the file waits for it.
+func refused(err error) bool { return fault.Of(err) == fault.Permanent }
 
 // count notes what became of n readings. What is refused is counted and no error any more.
 func (f *follower) count(n int, err error) error {

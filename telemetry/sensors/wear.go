@@ -10,8 +10,7 @@ import (
 var reserves = map[uint64]string{1: "normal", 2: "warning", 3: "urgent"}
 
 // wear adds what a medium says of its own life, where that is a file: eMMC
-// (Documentation/driver-api/mmc/mmc-dev-attrs.rst) and UFS (Documentation/ABI/testing/sysfs-driver-ufs). The SMART data
-// of NVMe and SATA take an ioctl and CAP_SYS_ADMIN or CAP_SYS_RAWIO, which the agent does not have.
+// (Documentation/driver-api/mmc/mmc-dev-attrs.rst) and UFS (Documentation/ABI/testing/sysfs-driver-ufs).
 func (m Machine) wear(values map[string]any, name string) {
 	// The device directory is a symbolic link, so that its parents are not to be had by cleaning the path.
 	host := m.path("sys/block", name, "device") + "/../../../health_descriptor"

@@ -25,7 +25,7 @@ func (s *Spool) Ack(seq uint64) error {
 	s.skip()
 	s.signal()
 	s.mu.Unlock()
-	return s.settle(false)
+	return s.settleOpen(false)
 }
 
 // forget puts all up to and including seq behind, and returns how many readings that were, as far as is known.
@@ -46,25 +46,41 @@ func (s *Spool) forget(seq uint64) (live uint64) {
 	return seq - from - gone.total()
 }
 
-// settle writes the cursor and removes the segments that nobody waits for.
+// settle writes the cursor and removes the segments that nobody waits for and nobody needs.
 //
 // The cursor is on the medium before a segment goes: a file system may bring back one removed file and not
 // another, and only the cursor tells a segment that was done with from one that was lost.
 func (s *Spool) settle(sync bool) error {
 	s.cursor.mu.Lock()
 	defer s.cursor.mu.Unlock()
+	return s.settleNow(sync)
+}
+
+// settleOpen is settle for whom Close does not wait.
+func (s *Spool) settleOpen(sync bool) error {
+	s.cursor.mu.Lock()
+	defer s.cursor.mu.Unlock()
+	if s.shut() {
+		return errClosed
+	}
+	return s.settleNow(sync)
+}
+
+// settleNow is settle for who has cursor.mu.
+func (s *Spool) settleNow(sync bool) error {
 	if err := s.mend(); err != nil {
 		return err
 	}
 	p, next, idle := s.behind()
-	sync = sync || len(idle) > 0 || p.stored()-s.cursor.synced.stored() >= cursorEvery*uint64(s.meter.stretch())
+	useless := s.useless(idle)
+	sync = sync || len(useless) > 0 || p.stored()-s.cursor.synced.stored() >= cursorEvery*uint64(s.meter.stretch())
 	err := s.cursor.save(p, next, sync)
 	if full(err) && len(idle) > 0 {
 		// The base of the segment that follows says as much as the cursor would; it makes room for it.
 		if err := s.remove(idle[0]); err != nil {
 			return err
 		}
-		idle = idle[1:]
+		useless = s.useless(idle[1:])
 		err = s.cursor.save(p, next, sync)
 	}
 	if err == nil && sync {
@@ -72,8 +88,8 @@ func (s *Spool) settle(sync bool) error {
 		s.numbers = s.cursor.reserved
 		s.mu.Unlock()
 	}
-	for i := 0; err == nil && i < len(idle); i++ {
-		err = s.remove(idle[i])
+	for i := 0; err == nil && i < len(useless); i++ {
+		err = s.remove(useless[i])
 	}
 	return err
 }
@@ -83,41 +99,48 @@ func (s *Spool) settle(sync bool) error {
 func (s *Spool) behind() (position, uint64, []*segment) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	n := 0
-	for n+1 < len(s.segs) && s.segs[n+1].base <= s.at.acked+1 {
-		n++
-	}
-	return s.at, s.next, slices.Clone(s.segs[:n])
+	return s.at, s.next, slices.Clone(s.idle(s.at.acked))
 }
 
-// remove ends a segment that nobody waits for. One that was damaged is kept aside for a person to look at, and the
-// newest of the others is the spare from which the next one is made.
+// idle returns the segments that hold no number above acked. The caller holds mu.
+func (s *Spool) idle(acked uint64) []*segment {
+	n := 0
+	for n+1 < len(s.segs) && s.segs[n+1].base <= acked+1 {
+		n++
+	}
+	return s.segs[:n]
+}
+
+// useless returns those of the idle segments that no other is to be made of: they are damaged, or of another size,
+// or enough younger ones are there.
+func (s *Spool) useless(idle []*segment) (out []*segment) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	kept := int64(0)
+	for _, g := range slices.Backward(idle) {
+		fits := s.limits.SegmentBytes/2 <= g.disk && g.disk <= s.limits.SegmentBytes*2
+		if g.lost || !fits || kept+g.disk > s.limits.spare() {
+			out = append(out, g)
+		} else {
+			kept += g.disk
+		}
+	}
+	slices.Reverse(out) // the oldest goes first
+	return out
+}
+
+// remove ends a segment that nobody waits for. One that was damaged is kept aside for a person to look at.
 func (s *Spool) remove(g *segment) error {
 	s.mu.Lock()
-	damaged, clean := g.lost, g.clean && !s.closed
+	damaged := g.lost
 	s.mu.Unlock()
-	switch {
-	case damaged:
+	if damaged {
 		return s.setAside(g)
-	case clean:
-		return s.spareIt(g)
 	}
 	if err := s.unlink(g.path); err != nil {
 		return err
 	}
 	s.forgetSegment(g)
-	return nil
-}
-
-// spareIt keeps g, under its name, in place of the spare segment that there is.
-func (s *Spool) spareIt(g *segment) error {
-	if err := s.dropSpare(); err != nil {
-		return err
-	}
-	s.forgetSegment(g)
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.spare = g
 	return nil
 }
 

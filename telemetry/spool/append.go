@@ -14,7 +14,7 @@ import (
 const batchBytes = 256 << 10
 
 // errClosed is what a closed spool answers.
-var errClosed = fmt.Errorf("append to the spool: %w", os.ErrClosed)
+var errClosed = fmt.Errorf("the spool: %w", os.ErrClosed)
 
 // batch is what one commit will write. Everyone who put something in waits for done, and whoever of them gets
 // the turn first writes for all: there is no goroutine that could be missed.
@@ -79,6 +79,9 @@ func (s *Spool) entry(rs []Reading) (e *entry, n int, err error) {
 	}
 	if most := min(maxPut, s.limits.MaxBytes/2); len(rs) > 1 && int64(n) > most {
 		return nil, 0, fault.As(fault.Permanent, fmt.Errorf("append %d bytes at once (at most %d): %w", n, most, ErrTooLarge))
+	}
+	if most := ahead / 2; s.limits.Within > 0 && len(rs) > most {
+		return nil, 0, fault.As(fault.Permanent, fmt.Errorf("append %d readings at once (at most %d): %w", len(rs), most, ErrTooLarge))
 	}
 	return e, n, nil
 }

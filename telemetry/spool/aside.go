@@ -15,8 +15,11 @@ const maxPoison = 256
 // counted, and then neither Peek nor After returns it, also after a restart. A reading that is not there any more is
 // fine.
 func (s *Spool) Aside(seq uint64) error {
-	if seq == 0 {
+	switch {
+	case seq == 0:
 		return nil
+	case s.shut():
+		return errClosed
 	}
 	if last := s.Stats().LastSeq; seq > last {
 		return fault.As(fault.Permanent, fmt.Errorf("set %d aside: the last reading is %d", seq, last))
@@ -34,7 +37,7 @@ func (s *Spool) Aside(seq uint64) error {
 	s.skip()
 	s.signal()
 	s.mu.Unlock()
-	return s.settle(true)
+	return s.settleOpen(true)
 }
 
 // keepPoison writes r to a file of its own, which has the form of a segment. A power cut leaves a part of it, which

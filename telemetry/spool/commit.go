@@ -12,11 +12,8 @@ func (s *Spool) commit(records []Record, frames []byte) error {
 		if !full(err) || s.limits.Reserve < 0 {
 			return err
 		}
-		if s.limits.Drop != DropOldest {
+		if freed, e := s.giveBack(); e != nil || !freed {
 			return s.noRoom(err)
-		}
-		if dropped, e := s.dropOldest(); e != nil || !dropped {
-			return err
 		}
 	}
 }
@@ -60,9 +57,12 @@ func (s *Spool) tryCommit(records []Record, frames []byte) error {
 	return nil
 }
 
-// end writes to the newest segment no more.
+// end writes to the newest segment no more, and gives back what was reserved behind it.
 func (s *Spool) end() {
 	if s.out != nil {
+		if s.out.clean {
+			_ = s.out.file.Truncate(s.out.room)
+		}
 		_ = s.out.file.Close() // all that was promised is on the medium
 		s.out = nil
 	}
@@ -97,6 +97,7 @@ func (s *Spool) create(base uint64) (*output, error) {
 	if err := s.vacate(base); err != nil {
 		return nil, err
 	}
+	s.trim()
 	g := &segment{base: base, path: s.path(segmentName(base)), known: true, clean: true}
 	g.gap = uint32(min(base-min(base, s.at.written), anyGap))
 	o := &output{segment: g, meter: &s.meter}
@@ -148,16 +149,21 @@ func (s *Spool) mend() error {
 	return label("write", g.path, err)
 }
 
-// recycle gives o the file of the spare segment. All its frames have numbers below the base of o, and so they are
-// passed over. Until the first commit is on the medium a power cut may undo the renaming, which leaves a segment that
-// nobody waits for.
+// recycle gives o the file of the oldest segment that nobody waits for. All its frames have numbers below the base of o,
+// and so they are passed over. Until the first commit is on the medium a power cut may undo the renaming, which leaves a
+// segment that nobody waits for.
 func (s *Spool) recycle(o *output) error {
+	s.cursor.mu.Lock()
+	defer s.cursor.mu.Unlock()
 	s.mu.Lock()
-	g := s.spare
-	s.spare = nil
+	idle := s.idle(s.cursor.synced.acked) // what only memory knows, a power cut forgets
 	s.mu.Unlock()
-	if g == nil {
+	if len(idle) == 0 {
 		return nil
+	}
+	g := idle[0]
+	if !g.clean && !s.outworn(g, o.base) {
+		return s.remove(g)
 	}
 	if err := s.step.At("recycle", g.path); err != nil {
 		return err
@@ -165,8 +171,35 @@ func (s *Spool) recycle(o *output) error {
 	if err := os.Rename(g.path, o.path); err != nil {
 		return label("rename", g.path, err)
 	}
+	s.forgetSegment(g)
 	o.room, o.gap = g.disk, o.gap|recycled
 	return s.step.At("recycled", o.path)
+}
+
+// outworn reports whether g, which an earlier life made or a commit failed in, holds no number from base on. A commit
+// that failed leaves some that are given again.
+func (s *Spool) outworn(g *segment, base uint64) bool {
+	f, err := os.Open(g.path)
+	if err != nil {
+		return false
+	}
+	defer f.Close()
+	sc := scanner{key: s.key, src: f, off: headSize, end: g.disk}
+	_, found := sc.next(base, highest)
+	return !found
+}
+
+// trim gives back what an earlier life, which was killed, had reserved behind the newest segment.
+func (s *Spool) trim() {
+	s.mu.Lock()
+	var path string
+	if n := len(s.segs); n > 0 && !s.segs[n-1].clean {
+		path = s.segs[n-1].path
+	}
+	s.mu.Unlock()
+	if info, err := os.Stat(path); err == nil {
+		_ = os.Truncate(path, info.Size()) // only what lies behind its end goes
+	}
 }
 
 // vacate gives the name of a segment that holds no reading to its successor. When there is something in it that

@@ -57,3 +57,7 @@ func (l Limits) filled() Limits {
 	l.TTL, l.Within = max(l.TTL, 0), max(l.Within, 0)
 	return l
 }
+
+// spare is how many bytes of segments that nobody waits for are kept, to make others of. Blocks that were written once
+// need no journal when they are written again, which spares the flash a third; what is kept is not free for others.
+func (l Limits) spare() int64 { return max(l.MaxBytes/8, l.SegmentBytes) }

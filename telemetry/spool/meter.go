@@ -8,8 +8,8 @@ import (
 // mostStretch is how much later than Within a commit may come when the budget is used.
 const mostStretch = 10
 
-// meter counts what the medium is made to take, in whole pages, since it takes no less. The journal of the file
-// system comes on top.
+// meter counts what the medium is made to take, in whole pages, since it takes no less, and with what a journal takes
+// when a file becomes longer. What the file system writes beside that by itself comes on top.
 type meter struct {
 	budget int64
 	mu     sync.Mutex // taken last of all

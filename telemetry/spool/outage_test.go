@@ -129,7 +129,7 @@ func (w *world) flip() {
 	}
 	path := g[w.rng.IntN(len(g))].path
 	if w.rng.IntN(5) == 0 {
-		path = filepath.Join(w.dir, cursorName)
+		path, w.blind = filepath.Join(w.dir, cursorName), true
 	}
 	b, err := os.ReadFile(path)
 	if err != nil || len(b) == 0 {

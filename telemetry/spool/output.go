@@ -8,7 +8,11 @@ import (
 )
 
 const (
-	smallCommit = page     // commits up to this size are padded for
+	// journal is what ext4 writes beside a commit into blocks that nobody wrote before: a descriptor, the inode, and the
+	// end of the transaction.
+	journal = 3 * page
+
+	smallCommit = journal  // commits up to this size are padded for
 	maxPadding  = 64 << 10 // at a time
 	largeCommit = 4 * page // commits from this size on end with a page
 )
@@ -49,6 +53,9 @@ func (o *output) write(frames []byte, h head, limit int64, step durable.Step) er
 		return err
 	}
 	o.meter.add(o.end, int64(len(b)))
+	if o.end+int64(len(b)) > o.room {
+		o.meter.add(0, journal)
+	}
 	o.room = max(o.room, o.end+int64(len(b)))
 	o.end += int64(len(frames))
 	return step.At("appended", o.path)

@@ -2,6 +2,7 @@ package spool
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"sort"
@@ -51,26 +52,41 @@ func (m *ram) drop(seq uint64) {
 // hold takes e, whose frames have n bytes, into memory.
 func (s *Spool) hold(ctx context.Context, e *entry, n int) error {
 	for {
-		held, err := s.tryHold(e, n)
-		if held || err != nil {
+		lack, err := s.tryHold(e, n)
+		switch {
+		case err != nil || lack == lacksNothing:
 			return err
+		case lack == lacksNumbers:
+			err = s.moreNumbers(len(e.readings))
+		case lack == lacksRoom:
+			err = s.moreRoom(ctx)
 		}
-		if err := s.flushNow(ctx); err != nil {
+		if err != nil {
 			return err
 		}
 	}
 }
 
-// tryHold returns false when there is no room in memory, or no number that may be given.
-func (s *Spool) tryHold(e *entry, n int) (held bool, err error) {
+// lack is what keeps an entry out of memory.
+type lack uint8
+
+const (
+	lacksNothing lack = iota
+	lacksNumbers      // that may be given
+	lacksRoom
+)
+
+func (s *Spool) tryHold(e *entry, n int) (lack, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	m := &s.ram
 	switch {
 	case s.closed:
-		return false, errClosed
-	case len(m.records) > 0 && m.bytes+n > ramBytes, s.next+uint64(len(e.readings)) > s.numbers:
-		return false, nil
+		return lacksNothing, errClosed
+	case len(m.records) > 0 && m.bytes+n > ramBytes:
+		return lacksRoom, nil
+	case s.next+uint64(len(e.readings)) > s.numbers:
+		return lacksNumbers, nil
 	}
 	had := len(m.records)
 	m.records = s.number(m.records, e, s.next)
@@ -84,30 +100,39 @@ func (s *Spool) tryHold(e *entry, n int) (held bool, err error) {
 		s.wake(s.limits.Within)
 	}
 	s.signal()
-	return true, nil
+	return lacksNothing, nil
 }
 
-// flushNow makes room in memory, and numbers to give. A medium that refuses does not stop it, as far as the policy
-// allows: what cannot be written lives in memory then, which Stats.Late says.
-func (s *Spool) flushNow(ctx context.Context) error {
+// moreRoom writes what is in memory. A medium that refuses does not stop it, as far as the policy allows: what cannot be
+// written lives in memory then, which Stats.Late says.
+func (s *Spool) moreRoom(ctx context.Context) error {
 	select {
 	case s.turn <- struct{}{}:
 	case <-ctx.Done():
 		return fmt.Errorf("append to the spool: %w", ctx.Err())
 	}
 	defer func() { <-s.turn }()
+	if s.shut() {
+		return errClosed
+	}
 	if err := s.flush(); err != nil {
 		return s.makeRoomInMemory(err)
 	}
+	return nil
+}
+
+// moreNumbers notes on the medium that n numbers more are given. One that refuses is not waited for.
+func (s *Spool) moreNumbers(n int) error {
 	err := makeDir(s.dir)
 	if err == nil {
-		err = s.settle(true)
+		err = s.settleOpen(true)
 	}
-	if err != nil {
-		s.mu.Lock()
-		defer s.mu.Unlock()
-		s.numbers = max(s.numbers, s.next+ahead/256) // the time of a reading names it too
+	if err == nil || errors.Is(err, errClosed) {
+		return err
 	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.numbers = max(s.numbers, s.next+uint64(max(n, ahead/256))) // the time of a reading names it too
 	return nil
 }
 
@@ -124,7 +149,6 @@ func (s *Spool) makeRoomInMemory(err error) error {
 	m.drop(to)
 	s.skip()
 	s.signal()
-	s.numbers = max(s.numbers, s.next+ahead/256)
 	return nil
 }
 
@@ -159,7 +183,10 @@ func (s *Spool) due() {
 	wait := s.dueIn()
 	if wait <= 0 {
 		s.turn <- struct{}{}
-		err := s.flush()
+		var err error
+		if !s.shut() {
+			err = s.flush()
+		}
 		<-s.turn
 		if wait = s.dueIn(); err != nil {
 			wait = max(retry, s.limits.Within)

@@ -32,7 +32,7 @@ var ErrStream = errors.New("a stream is named by 1 to 64 of - _ . 0-9 A-Z a-z")
 var ErrType = errors.New("a media type has up to 127 printable ASCII characters")
 
 // ErrTooLarge is in the error of Append for a body longer than MaxBody, and of Put for more than 4 MiB, or half of
-// Limits.MaxBytes, at once.
+// Limits.MaxBytes, or where Limits.Within is set 32,768 readings, at once.
 var ErrTooLarge = errors.New("that is more than can be taken")
 
 // ErrFull is in the error of Append and Put when the limits leave no room, and Limits.Drop does not make any.

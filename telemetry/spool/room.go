@@ -59,8 +59,8 @@ func (s *Spool) growth(n int) int64 {
 	}
 	o := output{}
 	s.mu.Lock()
-	if s.spare != nil {
-		o.room = s.spare.disk
+	if idle := s.idle(s.at.acked); len(idle) > 0 {
+		o.room = idle[0].disk
 	}
 	s.mu.Unlock()
 	return o.roomFor(headSize+n, s.limits.SegmentBytes) - o.room
@@ -107,14 +107,8 @@ func (s *Spool) giveBack() (freed bool, err error) {
 	if s.limits.TTL > 0 {
 		s.After(0, 1, 0) // what has expired is put behind
 	}
-	if _, _, idle := s.behind(); len(idle) > 0 {
-		return true, s.settle(true)
-	}
-	s.mu.Lock()
-	spare := s.spare
-	s.mu.Unlock()
-	if spare != nil {
-		return true, s.dropSpare()
+	if dropped, err := s.dropIdle(); dropped || err != nil {
+		return dropped, err
 	}
 	if g := s.keptAside(); g != nil {
 		return true, s.dropAside(g)
@@ -139,14 +133,19 @@ func (s *Spool) dropOldest() (dropped bool, err error) {
 	return true, s.settle(true)
 }
 
-// dropSpare removes the spare segment, if there is one.
-func (s *Spool) dropSpare() error {
-	s.mu.Lock()
-	spare := s.spare
-	s.spare = nil
-	s.mu.Unlock()
-	if spare == nil {
-		return nil
+// dropIdle removes the oldest segment that nobody waits for; false when there is none.
+func (s *Spool) dropIdle() (dropped bool, err error) {
+	s.cursor.mu.Lock()
+	defer s.cursor.mu.Unlock()
+	_, _, had := s.behind()
+	if len(had) == 0 {
+		return false, nil
 	}
-	return s.unlink(spare.path)
+	if err := s.settleNow(true); err != nil {
+		return false, err
+	}
+	if _, _, idle := s.behind(); len(idle) == len(had) {
+		return true, s.remove(idle[0])
+	}
+	return true, nil
 }

@@ -13,7 +13,7 @@ import (
 
 func TestADamagedSegmentIsKeptAside(t *testing.T) {
 	dir := memory(t)
-	l := Limits{SegmentBytes: page}
+	l := Limits{MaxBytes: 64 << 10, SegmentBytes: page}
 	add(t, open(t, dir, l, nil), 1, 500)
 	names := segments(snapshot(t, dir))
 	rubbish := bytes.Repeat([]byte("rubbish!"), page/8)
@@ -37,8 +37,8 @@ func TestADamagedSegmentIsKeptAside(t *testing.T) {
 			t.Errorf("%+v", st)
 		}
 	}
-	if n := len(segments(files)); n != 1 {
-		t.Errorf("%d segments are left", n)
+	if n := len(segments(files)); n != 3 {
+		t.Errorf("%d segments are left, want the newest and two to make others of", n)
 	}
 }
 

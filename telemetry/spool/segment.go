@@ -33,7 +33,7 @@ type segment struct {
 	gap   uint32 // as in its head
 	known bool   // gap is
 	mend  bool   // its head is to be written again
-	clean bool   // made in this life, and no write to it failed: it may be recycled
+	clean bool   // made in this life, and no write to it failed: the numbers in it are known
 }
 
 func segmentName(base uint64) string { return fmt.Sprintf("%0*d%s", nameDigits, base, segmentSuffix) }

@@ -29,10 +29,9 @@ type Spool struct {
 	next    uint64     // the number that is given next
 	numbers uint64     // those below may be given to what only memory has
 	absent  absence    // above at.acked
-	segs    []*segment // oldest first; the newest is never removed, so that the numbers go on
+	segs    []*segment // oldest first; the newest is never removed, so that the numbers go on, and the idle ones are used again
 	aside   []*segment
 	poison  []*segment
-	spare   *segment // the next one is made of it
 	head    reader
 	ram     ram
 	clock   clock
@@ -96,6 +95,13 @@ func (s *Spool) signal() {
 // depth is how many readings wait, as far as is known. The caller holds mu.
 func (s *Spool) depth() uint64 { return s.next - 1 - s.at.acked - s.absent.n.total() }
 
+// shut reports whether the files are another's by now.
+func (s *Spool) shut() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.closed
+}
+
 // Close writes what lives in memory, and gives back what the spool holds. Where Limits.Within is 0 it is not needed
 // for correctness: it only saves some repeats.
 func (s *Spool) Close() error {
@@ -109,18 +115,15 @@ func (s *Spool) Close() error {
 	defer func() { <-s.turn }()
 	err := s.flush()
 	s.end()
-	s.cursor.ahead = 0 // after this there is nothing that only memory has
-	if e := s.settle(true); err == nil {
-		err = e
-	}
-	if e := s.dropSpare(); err == nil {
-		err = e
-	}
-	s.mu.Lock()
-	s.head.close()
-	s.mu.Unlock()
 	s.cursor.mu.Lock()
 	defer s.cursor.mu.Unlock()
+	s.cursor.ahead = 0 // after this there is nothing that only memory has
+	if e := s.settleNow(true); err == nil {
+		err = e
+	}
 	s.cursor.close()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.head.close()
 	return err
 }

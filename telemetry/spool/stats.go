@@ -18,7 +18,7 @@ type Stats struct {
 	Aside    int    // damaged segments that were kept as *.bad
 	InMemory uint64 // of Depth, those that are not on the medium yet (Limits.Within)
 	Late     bool   // the medium did not take what is in memory when it was time
-	Written  int64  // bytes that the medium was made to take since Open, in whole pages
+	Written  int64  // bytes that the medium was made to take since Open, in whole pages, with the journal
 	Today    int64  // the same on this day (UTC), across restarts
 	Spent    bool   // Limits.Budget is used up for today
 }
@@ -48,9 +48,6 @@ func (s *Spool) bytes() (n int64) {
 		for _, g := range list {
 			n += g.disk
 		}
-	}
-	if s.spare != nil {
-		n += s.spare.disk
 	}
 	return n
 }

@@ -3,6 +3,7 @@ package spool
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"sync/atomic"
 	"syscall"
@@ -209,5 +210,72 @@ func TestAHeldReadingIsTheCallersNoMore(t *testing.T) {
 	copy(b, "gone")
 	if got := s.Peek(1); string(got[0].Body) != "mine" {
 		t.Errorf("%q", got[0].Body)
+	}
+}
+
+func TestAFailingMediumCostsNothingOfWhatMemoryHasRoomFor(t *testing.T) {
+	s := open(t, t.TempDir(), Limits{Within: time.Hour}, func(verb, _ string) error {
+		if verb == "append" {
+			return label("append to", "x", syscall.EIO)
+		}
+		return nil
+	})
+	for i := uint64(1); i <= 70_000; i++ { // more numbers than are noted on the medium at a time
+		seq, err := s.Append(t.Context(), "s", []byte("x"))
+		if err != nil || seq != i {
+			t.Fatalf("%d got number %d: %v", i, seq, err)
+		}
+		if i > 10 {
+			if err := s.Ack(i - 10); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	if st := s.Stats(); st.Dropped != 0 || st.Depth != 10 {
+		t.Errorf("%+v", st)
+	}
+}
+
+func TestMoreReadingsThanThereAreNumbersForAreRefused(t *testing.T) {
+	s := open(t, t.TempDir(), Limits{Within: time.Hour}, nil)
+	for _, n := range []int{ahead / 2, ahead + 1} {
+		rs := make([]Reading, n)
+		for i := range rs {
+			rs[i] = Reading{Stream: "s"}
+		}
+		done := make(chan error, 1)
+		go func() {
+			_, err := s.Put(t.Context(), rs...)
+			done <- err
+		}()
+		select {
+		case err := <-done:
+			if n > ahead/2 != errors.Is(err, ErrTooLarge) || n <= ahead/2 && err != nil {
+				t.Errorf("%d readings at once: %v", n, err)
+			}
+		case <-time.After(time.Minute):
+			t.Fatalf("%d readings at once are tried for ever", n)
+		}
+	}
+}
+
+func TestManyReadingsAtOnceAreHeldWhileTheMediumTakesNothing(t *testing.T) {
+	s := open(t, t.TempDir(), Limits{Within: time.Hour}, func(string, string) error { return syscall.EIO })
+	rs := make([]Reading, 1000)
+	for i := range rs {
+		rs[i] = Reading{Stream: "s", Body: []byte("x")}
+	}
+	done := make(chan error, 1)
+	go func() {
+		_, err := s.Put(t.Context(), rs...)
+		done <- err
+	}()
+	select {
+	case err := <-done:
+		if err != nil || s.Stats().Depth != 1000 {
+			t.Errorf("%v: %+v", err, s.Stats())
+		}
+	case <-time.After(time.Minute):
+		t.Fatal("they are tried for ever")
 	}
 }
