@@ -13,26 +13,29 @@ var Rooms = map[string][]string{
 	"cmd/service":            {"packaging/boot"},
 	"cmd/station":            {"station", "identity", "internal/commands", "internal/durable", "internal/mtls", "internal/proxy", "internal/web", "fault"},
 	"cmd/cloudsim":           {"sim"},
-	"examples/bench":         {"sim"},
+	"examples/bench":         {"examples/stage", "examples/process", "sim"},
 	"examples/bench/paho":    {},
-	"examples/demo":          {"sim"},
-	"examples/footprint":     {"sim"},
-	"examples/gateway":       {"sim"},
+	"examples/demo":          {"examples/stage", "examples/process", "sim"},
+	"examples/footprint":     {"examples/stage", "examples/process", "sim"},
+	"examples/gateway":       {"examples/stage", "examples/process", "sim"},
 	"examples/gateway/board": {},
+	"examples/stage":         {"examples/process", "sim"}, // what the examples have in common
+	"examples/process":       {},
 
 	// floor 4
 	"renew": {"provisioning", "identity", "fault"},
 
 	// floor 3
-	"provisioning/dps":  {"provisioning", "identity", "internal/mqtt", "internal/web", "internal/mtls", "internal/sas", "fault"},
-	"provisioning/est":  {"provisioning", "internal/web", "internal/mtls", "fault"},
-	"provisioning/ezca": {"provisioning", "identity", "internal/web", "internal/mtls", "fault"},
-	"provisioning/hand": {"provisioning", "identity", "internal/durable", "fault"},
-	"station":           {"identity", "tpm", "hsm", "keys", "internal/durable", "internal/web", "internal/sas", "fault"},
-	"telemetry/iothub":  {"telemetry", "telemetry/spool", "identity", "internal/mqtt", "internal/web", "fault"},
-	"telemetry/sensors": {"telemetry", "telemetry/spool", "internal/durable", "fault"},
-	"remote":            {"fault"},
-	"telemetry/ingest":  {"telemetry/spool", "fault"},
+	"provisioning/dps":      {"provisioning", "identity", "internal/mqtt", "internal/web", "internal/mtls", "internal/sas", "fault"},
+	"provisioning/est":      {"provisioning", "internal/web", "internal/mtls", "fault"},
+	"provisioning/ezca":     {"provisioning", "identity", "internal/web", "internal/mtls", "fault"},
+	"provisioning/hand":     {"provisioning", "identity", "internal/durable", "fault"},
+	"station":               {"identity", "tpm", "hsm", "keys", "internal/durable", "internal/web", "internal/sas", "fault"},
+	"telemetry/iothub":      {"telemetry", "telemetry/spool", "identity", "internal/mqtt", "internal/web", "fault"},
+	"telemetry/sensors":     {"telemetry", "telemetry/spool", "internal/durable", "fault"},
+	"remote":                {"fault"},
+	"telemetry/ingest":      {"telemetry/spool", "telemetry/ingest/otlp", "fault"},
+	"telemetry/ingest/otlp": {},
 
 	// floor 2
 	"provisioning": {"identity", "fault"},

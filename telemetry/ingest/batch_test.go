@@ -6,6 +6,7 @@ import (
 	"mime"
 	"net/http"
 	"runtime"
+	"strconv"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -186,26 +187,26 @@ func (s *Server) waiting() int {
 func TestHandKeepsItsOrderAndItsSum(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := newHand(10)
-		if err := h.take(t.Context(), 25); err != nil { // more than all is all
+		if err := h.take(t.Context(), "a", 25); err != nil { // more than all is all
 			t.Fatal(err)
 		}
 		order := make(chan int, 3)
 		for i, n := range []int64{8, 2, 9} {
 			go func() {
-				if err := h.take(t.Context(), n); err == nil {
+				if err := h.take(t.Context(), strconv.Itoa(i), n); err == nil {
 					order <- i
 				}
 			}()
 			synctest.Wait()
 		}
-		h.give(25)
+		h.give("a", 25)
 		synctest.Wait()
 		if first, second := <-order, <-order; first+second != 1 || len(order) > 0 {
 			t.Errorf("%d and %d came in, and %d more", first, second, len(order))
 		}
-		h.give(8)
-		h.give(2)
-		if third := <-order; third != 2 || h.held != 9 {
+		h.give("0", 8)
+		h.give("1", 2)
+		if third := <-order; third != 2 || h.held != 9 || len(h.of) != 1 {
 			t.Errorf("then %d, and %d are held", third, h.held)
 		}
 	})

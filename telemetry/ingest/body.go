@@ -68,8 +68,13 @@ func readings(stream, kind string, body []byte) ([]spool.Reading, error) {
 	return []spool.Reading{{Stream: stream, Type: kind, Body: body}}, nil
 }
 
-// errEmpty is for a batch in which nothing is.
-var errEmpty = errors.New("the batch has no reading")
+// maxReadings is how many a batch may have: each costs memory, however short it is.
+const maxReadings = 32768
+
+var (
+	errEmpty = errors.New("the batch has no reading")
+	errMany  = fmt.Errorf("a batch has at most %d readings", maxReadings)
+)
 
 // lines is a batch of JSON, one reading a line; empty lines are none, as the specification of ndjson allows.
 func lines(stream string, body []byte) (all []spool.Reading, err error) {
@@ -85,6 +90,9 @@ func lines(stream string, body []byte) (all []spool.Reading, err error) {
 		}
 		if !json.Valid(line) {
 			return nil, fmt.Errorf("line %d is not JSON%w", n, whyInvalid(line))
+		}
+		if len(all) == maxReadings {
+			return nil, errMany
 		}
 		all = append(all, spool.Reading{Stream: stream, Body: line})
 	}
@@ -102,6 +110,9 @@ func sequence(stream string, body []byte) (all []spool.Reading, err error) {
 		}
 		if n > spool.MaxBody {
 			return nil, fmt.Errorf("item %d: %w", len(all)+1, tooLong(n))
+		}
+		if len(all) == maxReadings {
+			return nil, errMany
 		}
 		all = append(all, spool.Reading{Stream: stream, Type: typeCBOR, Body: body[at : at+n]})
 	}

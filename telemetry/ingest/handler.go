@@ -20,6 +20,8 @@ import (
 const (
 	prefix   = "/v1/telemetry/"
 	theRoute = "POST " + prefix + "{stream}"
+
+	severalBatches = "send it in several batches"
 )
 
 // refusal is an answer that is not yes: what is wrong, and what to do about it.
@@ -46,6 +48,10 @@ func (s *Server) handler() http.Handler {
 	mux.HandleFunc("GET /v1/health", s.health)
 	mux.HandleFunc(prefix+"{stream}", wrongMethod("POST"))
 	mux.HandleFunc("/v1/health", wrongMethod("GET, HEAD"))
+	for _, path := range []string{"/v1/metrics", "/v1/metrics/{stream}"} {
+		mux.HandleFunc("POST "+path, s.metrics)
+		mux.HandleFunc(path, wrongMethod("POST"))
+	}
 	if s.Cloud != nil {
 		mux.Handle("/v1/methods/", s.Cloud)
 		mux.Handle("/v1/messages/", s.Cloud)
@@ -76,7 +82,10 @@ func unknownPath(w http.ResponseWriter, r *http.Request) {
 // a time within which they will be (RFC 9110, section 15.3.3: accepted, and not yet completed).
 func (s *Server) telemetry(w http.ResponseWriter, r *http.Request) {
 	stream, status := r.PathValue("stream"), http.StatusOK
-	kind, no := s.admit(r, stream)
+	kind, no := "", s.admit(r, stream)
+	if no == nil {
+		kind, no = mediaType(r.Header)
+	}
 	if no != nil {
 		s.gate.refused.Add(1)
 		refuse(w, no)
@@ -99,22 +108,22 @@ func (s *Server) telemetry(w http.ResponseWriter, r *http.Request) {
 	answer(w, status, one{first})
 }
 
-// admit says whether the body may come at all, and of what type it is.
-func (s *Server) admit(r *http.Request, stream string) (kind string, no *refusal) {
+// admit says whether the client may send readings of stream now.
+func (s *Server) admit(r *http.Request, stream string) *refusal {
 	if !spool.ValidStream(stream) {
-		return "", &refusal{status: http.StatusBadRequest, Err: fmt.Sprintf("%.80q is no name of a stream", stream),
+		return &refusal{status: http.StatusBadRequest, Err: fmt.Sprintf("%.80q is no name of a stream", stream),
 			Hint: "use 1 to 64 of a-z A-Z 0-9 - _ ."}
 	}
-	p, _ := r.Context().Value(peerKey{}).(peer)
+	p := peerOfRequest(r)
 	if !allowed(s.rules().grants, p, stream) {
-		return "", &refusal{status: http.StatusForbidden, Err: fmt.Sprintf("%v may not write the stream %s", p, stream),
+		return &refusal{status: http.StatusForbidden, Err: fmt.Sprintf("%v may not write the stream %s", p, stream),
 			Hint: "have it named under telemetry.ingest.permissions"}
 	}
 	if wait := s.gate.quotas.wait(p.client()); wait > 0 {
-		return "", &refusal{status: http.StatusTooManyRequests, Err: fmt.Sprintf("%v has sent what telemetry.ingest.quota allows in a minute", p),
+		return &refusal{status: http.StatusTooManyRequests, Err: fmt.Sprintf("%v has sent what telemetry.ingest.quota allows in a minute", p),
 			Hint: "come again later, or send more readings in one batch", after: wait}
 	}
-	return mediaType(r.Header)
+	return nil
 }
 
 // take stores the n readings of the body, all or none.
@@ -128,26 +137,35 @@ func (s *Server) take(w http.ResponseWriter, r *http.Request, stream, kind strin
 	if r.ContentLength >= 0 {
 		size = r.ContentLength
 	}
-	if no := s.hold(r.Context(), size); no != nil {
-		w.Header().Set("Connection", "close")
+	done, no := s.hold(w, r, size)
+	if no != nil {
 		return 0, 0, no
 	}
-	defer s.gate.hand.give(size)
+	defer done()
 	body, no := read(w, r, most, kind)
 	if no != nil {
 		return 0, 0, no
 	}
 	all, err := readings(stream, kind, body)
+	if errors.Is(err, errMany) {
+		return 0, 0, &refusal{status: http.StatusRequestEntityTooLarge, Err: err.Error(), Hint: severalBatches}
+	}
 	if err != nil {
 		return 0, 0, &refusal{status: http.StatusBadRequest, Err: err.Error(), Hint: hintFor(kind)}
 	}
-	p, _ := r.Context().Value(peerKey{}).(peer)
-	s.gate.quotas.charge(p.client(), len(all), len(body))
-	first, err = s.put(context.WithoutCancel(r.Context()), all...)
+	first, no = s.store(r, all, len(body))
+	return first, len(all), no
+}
+
+// store stores the readings of a request, which has this size, all or none.
+func (s *Server) store(r *http.Request, all []spool.Reading, size int) (first uint64, no *refusal) {
+	p := peerOfRequest(r)
+	s.gate.quotas.charge(p.client(), len(all), size)
+	first, err := s.put(context.WithoutCancel(r.Context()), all...)
 	if err != nil {
-		return 0, len(all), spoolRefusal(err)
+		return 0, spoolRefusal(err)
 	}
-	return first, len(all), nil
+	return first, nil
 }
 
 // most is how long a body of this type may be.
@@ -158,14 +176,17 @@ func (s *Server) most(kind string) int64 {
 	return or(s.MaxBody, spool.MaxBody)
 }
 
-// hold waits until n bytes more may be in memory. Who waits in vain is told so, and has lost nothing.
-func (s *Server) hold(ctx context.Context, n int64) *refusal {
-	ctx, stop := context.WithTimeout(ctx, handTimeout)
+// hold waits until n bytes more may be in memory, which done gives back. Who waits in vain is told so, and has lost
+// nothing.
+func (s *Server) hold(w http.ResponseWriter, r *http.Request, n int64) (done func(), no *refusal) {
+	ctx, stop := context.WithTimeout(r.Context(), handTimeout)
 	defer stop()
-	if s.gate.hand.take(ctx, n) == nil {
-		return nil
+	client := peerOfRequest(r).client()
+	if s.gate.hand.take(ctx, client, n) == nil {
+		return func() { s.gate.hand.give(client, n) }, nil
 	}
-	return &refusal{status: http.StatusServiceUnavailable, Err: "too many readings wait for the medium", Hint: "come again later, with fewer at a time",
+	w.Header().Set("Connection", "close") // its body was not read
+	return nil, &refusal{status: http.StatusServiceUnavailable, Err: "too many readings wait for the medium", Hint: "come again later, with fewer at a time",
 		after: handTimeout}
 }
 
@@ -193,7 +214,7 @@ func readAll(r io.Reader, size int64) ([]byte, error) {
 func tooLarge(most int64, kind string) *refusal {
 	no := &refusal{status: http.StatusRequestEntityTooLarge, Err: fmt.Sprintf("a reading has at most %d bytes", most), Hint: "send it in parts"}
 	if isBatch(kind) {
-		no.Err, no.Hint = fmt.Sprintf("a batch has at most %d bytes", most), "send it in several batches"
+		no.Err, no.Hint = fmt.Sprintf("a batch has at most %d bytes", most), severalBatches
 	}
 	return no
 }
@@ -224,21 +245,37 @@ func spoolRefusal(err error) *refusal {
 }
 
 func refuse(w http.ResponseWriter, no *refusal) {
-	if no.after > 0 {
-		w.Header().Set("Retry-After", strconv.Itoa(int(math.Ceil(no.after.Seconds()))))
-	}
+	comeAgain(w, no.after)
 	answer(w, no.status, no)
 }
 
+// comeAgain says when, unless that is 0.
+func comeAgain(w http.ResponseWriter, after time.Duration) {
+	if after > 0 {
+		w.Header().Set("Retry-After", strconv.Itoa(int(math.Ceil(after.Seconds()))))
+	}
+}
+
 func answer(w http.ResponseWriter, status int, body any) {
-	w.Header().Set("Content-Type", typeJSON)
+	text, _ := json.Marshal(body) // what is said here always goes
+	send(w, status, typeJSON, append(text, '\n'))
+}
+
+// send is the answer. Whoever hung up has lost it, not the reading.
+func send(w http.ResponseWriter, status int, kind string, body []byte) {
+	w.Header().Set("Content-Type", kind)
 	w.Header().Set("X-Content-Type-Options", "nosniff")
 	w.WriteHeader(status)
-	_ = json.NewEncoder(w).Encode(body) // whoever hung up has lost the answer, not the reading
+	_, _ = w.Write(body)
 }
 
 // peerKey finds the peer in the context of a request.
 type peerKey struct{}
+
+func peerOfRequest(r *http.Request) peer {
+	p, _ := r.Context().Value(peerKey{}).(peer)
+	return p
+}
 
 func knowPeer(ctx context.Context, c net.Conn) context.Context {
 	return context.WithValue(ctx, peerKey{}, peerOf(c))

@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"io/fs"
 	"log/slog"
-	"net"
 	"net/http"
 	"sync"
 	"time"
@@ -57,7 +56,8 @@ const (
 // one of few connections.
 const (
 	headerTimeout = 5 * time.Second
-	readTimeout   = 10 * time.Second // of a request, and of silence between two: connecting again is cheap here
+	readTimeout   = 10 * time.Second // of a request
+	idleTimeout   = 12 * time.Second // between two; who sends each 10 s, as many do, is not to meet the end of it on the way
 	handTimeout   = 5 * time.Second  // of waiting until others' readings are stored
 	writeTimeout  = readTimeout + handTimeout + appendTimeout + 5*time.Second
 	maxHeader     = 8 << 10
@@ -76,7 +76,7 @@ func (s *Server) Run(ctx context.Context) error {
 	server := s.server()
 	served := make(chan error, 1)
 	var group sync.WaitGroup
-	group.Go(func() { served <- server.Serve(limit(socket, or(s.Conns, usualConns))) })
+	group.Go(func() { served <- server.Serve(limit(socket, or(s.Conns, usualConns), s.Log)) })
 	defer group.Wait()
 	select {
 	case err := <-served:
@@ -92,6 +92,7 @@ func (s *Server) server() *http.Server {
 		Handler:           s.handler(),
 		ReadHeaderTimeout: headerTimeout,
 		ReadTimeout:       readTimeout,
+		IdleTimeout:       idleTimeout,
 		WriteTimeout:      writeTimeout,
 		MaxHeaderBytes:    maxHeader,
 		ConnContext:       knowPeer,
@@ -105,50 +106,4 @@ func finish(server *http.Server) {
 	defer stop()
 	_ = server.Shutdown(ctx)
 	_ = server.Close()
-}
-
-// limit is l with at most n connections open at a time.
-func limit(l net.Listener, n int) *limited {
-	return &limited{Listener: l, room: make(chan struct{}, n), closed: make(chan struct{}), crowded: func() {}}
-}
-
-type limited struct {
-	net.Listener
-	room    chan struct{}
-	closed  chan struct{}
-	once    sync.Once
-	crowded func() // called when the next one has to wait
-}
-
-func (l *limited) Accept() (net.Conn, error) {
-	if len(l.room) == cap(l.room) {
-		l.crowded()
-	}
-	select {
-	case l.room <- struct{}{}:
-	case <-l.closed:
-		return nil, net.ErrClosed
-	}
-	c, err := l.Listener.Accept()
-	if err != nil {
-		<-l.room
-		return nil, err
-	}
-	return &guest{Conn: c, leave: sync.OnceFunc(func() { <-l.room })}, nil
-}
-
-func (l *limited) Close() error {
-	l.once.Do(func() { close(l.closed) })
-	return l.Listener.Close()
-}
-
-type guest struct {
-	net.Conn
-	leave func()
-}
-
-func (g *guest) Close() error {
-	err := g.Conn.Close()
-	g.leave()
-	return err
 }

@@ -32,17 +32,8 @@ type MQTT struct {
 
 	mu       sync.Mutex
 	sessions map[*session]struct{}
-	last     complaint
+	quiet    quiet
 }
-
-// complaint is what was logged last about a client: one that comes back each second says nothing new.
-type complaint struct {
-	about string
-	at    time.Time
-}
-
-// silence is how long the same complaint is not logged again.
-const silence = 10 * time.Minute
 
 // Run serves until ctx ends, stores what has arrived, 2 s long, and returns ctx's error. Any other error says why
 // Listen cannot be served; Run may be called again.
@@ -61,8 +52,7 @@ func (m *MQTT) Run(ctx context.Context) error {
 func (m *MQTT) serve(ctx context.Context, l net.Listener) error {
 	hard, kill := context.WithCancel(context.WithoutCancel(ctx)) // for what is on its way to the medium
 	defer kill()
-	limited := limit(l, or(m.Conns, usualConns))
-	limited.crowded = func() { m.Log.Warn("no further client is served until one goes", "clients", or(m.Conns, usualConns)) }
+	limited := limit(l, or(m.Conns, usualConns), m.Log)
 	var group sync.WaitGroup
 	group.Go(func() { m.accept(ctx, hard, limited, &group) })
 	<-ctx.Done()
@@ -181,17 +171,9 @@ func (m *MQTT) knows(g greeting) bool {
 	return subtle.ConstantTimeCompare([]byte(password), g.password) == 1 && ok
 }
 
-// complain logs what is wrong with a client, unless that was the last thing logged.
+// complain logs what is wrong with a client, unless that was logged just now.
 func (m *MQTT) complain(p peer, err error) {
-	about := p.client() + ": " + err.Error()
-	m.mu.Lock()
-	now := time.Now()
-	again := m.last.about == about && now.Sub(m.last.at) < silence
-	if !again {
-		m.last = complaint{about, now}
-	}
-	m.mu.Unlock()
-	if !again {
+	if m.quiet.first(p.client() + ": " + err.Error()) {
 		m.Log.Warn("a client is cut off", "client", p.String(), "err", err, "hint", fault.Hint(err))
 	}
 }

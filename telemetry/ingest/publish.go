@@ -24,7 +24,7 @@ func (s *session) publish(ctx context.Context, h header) error {
 		return s.tooLarge(h.size)
 	}
 	size := int64(h.size)
-	if err := s.m.Server.gate.hand.take(ctx, size); err != nil {
+	if err := s.m.Server.gate.hand.take(ctx, s.peer.client(), size); err != nil {
 		return errBehind
 	}
 	s.held.Add(size)

@@ -58,7 +58,7 @@ func (s *session) hangUp() { _ = s.conn.Close() }
 // serve is the whole life of a session. ctx ends the reading, hard the storing.
 func (s *session) serve(ctx, hard context.Context) {
 	defer s.hangUp()
-	defer func() { s.m.Server.gate.hand.give(s.held.Load()) }()
+	defer func() { s.m.Server.gate.hand.give(s.peer.client(), s.held.Load()) }()
 	ctx, stop := context.WithCancel(ctx)
 	defer stop()
 	if err := s.greet(ctx); err != nil {
@@ -122,6 +122,9 @@ func (s *session) greet(ctx context.Context) error {
 	}
 	code, err := s.meet(g)
 	if code == accepted {
+		if s.will != nil { // counts now: a client that vanishes again and again is held back here
+			s.meter(ctx, len(s.will.reading.Body))
+		}
 		s.m.claim(ctx, s, s.identify(g))
 		s.keep = g.keep + g.keep/2 // section 3.1.2.10
 	}

@@ -34,7 +34,7 @@ func TestSlowClientIsCutOff(t *testing.T) {
 	}{
 		"half a header": {"POST /v1/tele", headerTimeout},
 		"half a body":   {"POST /v1/telemetry/b HTTP/1.1\r\nHost: device\r\nContent-Type: application/json\r\nContent-Length: 9\r\n\r\n1", readTimeout},
-		"idle":          {"POST /v1/telemetry/b HTTP/1.1\r\nHost: device\r\nContent-Type: application/json\r\nContent-Length: 1\r\n\r\n1", readTimeout},
+		"idle":          {"POST /v1/telemetry/b HTTP/1.1\r\nHost: device\r\nContent-Type: application/json\r\nContent-Length: 1\r\n\r\n1", idleTimeout},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {

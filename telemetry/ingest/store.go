@@ -144,7 +144,7 @@ func (s *session) acknowledge(group []item) (n int, gone error) {
 		size += group[n].size
 	}
 	s.held.Add(-size)
-	s.m.Server.gate.hand.give(size)
+	s.m.Server.gate.hand.give(s.peer.client(), size)
 	if len(b) == 0 {
 		return n, nil
 	}
