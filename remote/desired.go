@@ -9,13 +9,6 @@ import (
 	"time"
 )
 
-const (
-	// trial is how long the agent must live with changes before they are the last good ones.
-	trial = time.Minute
-	// lives is how many times the agent may end within the trial before its changes are refused.
-	lives = 3
-)
-
 // desired brings what the twin wants in force.
 type desired struct {
 	config  Config
@@ -23,10 +16,12 @@ type desired struct {
 	version int64          // of the twin
 	section map[string]any // what the twin has for us
 
-	mu      sync.Mutex // guards what follows: the trial's end comes by itself
+	mu      sync.Mutex // guards what follows: the trial's minute ends by itself
 	inForce map[string]any
 	kept    kept
-	timer   *time.Timer // ends the trial; nil where there is none
+	trial   trial // of what is in force
+	spent   time.Duration
+	counted time.Time // spent was so much then
 }
 
 func newDesired(c Config) *desired { return &desired{config: c} }
@@ -37,10 +32,7 @@ func (d *desired) restore() {
 	defer d.mu.Unlock()
 	d.load()
 	if c := d.kept.Trial; c != nil && d.kept.Lives >= lives {
-		d.kept.Trial, d.kept.Lives = nil, 0
-		d.refuse(*c, []string{fmt.Sprintf("the agent has ended %d times within %v of applying this", lives, trial)})
-		d.kept.Deadly = true
-		d.save()
+		d.condemn(fmt.Sprintf("the agent has ended %d times within %v of applying this", lives, minute))
 	} else if c != nil {
 		d.try(*c)
 	}
@@ -70,6 +62,10 @@ func (d *desired) want(version int64, set map[string]any) {
 	set = d.config.meant("", set)
 	d.mu.Lock()
 	defer d.mu.Unlock()
+	if t := d.kept.Trial; t != nil && d.trial.timer == nil && !same(t.Set, set) { // taken back, and not wanted any more
+		d.kept.Trial, d.kept.Lives = nil, 0
+		d.save()
+	}
 	switch no := d.kept.Refused; {
 	case len(set) == 0 && len(d.inForce) == 0, same(set, d.inForce):
 		if no != nil {
@@ -84,13 +80,35 @@ func (d *desired) want(version int64, set map[string]any) {
 }
 
 func (d *desired) consider(c changes) {
+	d.spend()
 	if errs := d.config.check(c.Set); len(errs) > 0 {
 		d.refuse(c, errs)
 		d.save()
 		return
 	}
-	d.kept.Lives = 0
+	if t := d.kept.Trial; t == nil || !same(t.Set, c.Set) {
+		d.kept.Lives = 0
+	}
 	d.try(c)
+}
+
+// The first changes are taken as they come, further ones one in a while: each costs flash, and may cost a session.
+const (
+	freely  = 20
+	aChange = 5 * time.Minute
+)
+
+func (d *desired) spend() {
+	now := time.Now()
+	d.spent = max(d.spent-now.Sub(d.counted), 0) + aChange
+	d.counted = now
+}
+
+// peace is how long the next change has to wait.
+func (d *desired) peace() time.Duration {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return max(d.spent-time.Since(d.counted), 0) - (freely-1)*aChange
 }
 
 // try applies changes and puts them on trial. The file says so before: it may be the last thing that the agent does.
@@ -103,6 +121,7 @@ func (d *desired) try(c changes) {
 	if len(errs) == 0 {
 		err := d.config.apply(d.inForce, c.Set)
 		if errors.Is(err, context.Canceled) { // the agent ends meanwhile: the next one tries
+			d.rest()
 			d.survive()
 			return
 		}
@@ -120,8 +139,7 @@ func (d *desired) try(c changes) {
 		return
 	}
 	d.inForce = c.Set
-	d.rest()
-	d.timer = time.AfterFunc(trial, d.proven)
+	d.begin()
 	d.config.Log.Info("settings from the twin are in force", "version", c.Version)
 }
 
@@ -131,42 +149,6 @@ func (d *desired) accept() { d.kept.Refused, d.kept.Errors, d.kept.Deadly = nil,
 func (d *desired) refuse(c changes, errs []string) {
 	d.kept.Refused, d.kept.Errors, d.kept.Deadly = &c, bounded(errs), false
 	d.config.Log.Error("settings from the twin are refused", "version", c.Version, "errors", d.kept.Errors)
-}
-
-// proven makes what is on trial the last good.
-func (d *desired) proven() {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	d.rest()
-	if d.kept.Trial != nil {
-		d.kept.Good, d.kept.Trial, d.kept.Lives = *d.kept.Trial, nil, 0
-		d.save()
-	}
-}
-
-// stop ends a trial that the agent does not see to its end, for reasons of its own.
-func (d *desired) stop() {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	if d.timer != nil && d.kept.Trial != nil {
-		d.survive()
-	}
-	d.rest()
-}
-
-// survive does not count this life against what is on trial, unless the agent fails.
-func (d *desired) survive() {
-	if !d.failed.Load() {
-		d.kept.Lives--
-		d.save()
-	}
-}
-
-func (d *desired) rest() {
-	if d.timer != nil {
-		d.timer.Stop()
-		d.timer = nil
-	}
 }
 
 // result is what the twin is told.

@@ -31,6 +31,7 @@ var errDocument = errors.New("the twin is not as documented")
 // read takes the whole twin. What it says is the truth, also where its version is lower than one that was seen: then the
 // twin has been made anew.
 func (r *Remote) read(ctx context.Context, s Session) error {
+	r.forget()
 	document, err := s.Twin(ctx)
 	if err != nil {
 		return err
@@ -39,9 +40,22 @@ func (r *Remote) read(ctx context.Context, s Session) error {
 	if err != nil {
 		return fault.As(fault.Permanent, err)
 	}
-	r.known = t.reported
+	r.known, r.refused = t.reported, nil
+	r.desired.reached()
 	r.desired.want(t.version, t.desired)
 	return nil
+}
+
+// forget drops the changes that were told before the twin is read: they are in it, or were of one that is no more.
+func (r *Remote) forget() {
+	for {
+		select {
+		case <-r.patches:
+		case <-r.missed:
+		default:
+			return
+		}
+	}
 }
 
 // patch takes one change, and reports whether the twin is known after it. A change that is older than what was read is
@@ -74,7 +88,13 @@ type twin struct {
 	desired, reported map[string]any
 }
 
+// maxDocument is more than a twin can have, or a change of it: 32 KB for each half ("Understand and use device twins").
+const maxDocument = 256 << 10
+
 func parseTwin(document []byte, key string) (twin, error) {
+	if len(document) > maxDocument {
+		return twin{}, fmt.Errorf("%w: %d bytes", errDocument, len(document))
+	}
 	var all struct {
 		Desired  map[string]json.RawMessage `json:"desired"`
 		Reported map[string]json.RawMessage `json:"reported"`
@@ -96,6 +116,9 @@ func parseTwin(document []byte, key string) (twin, error) {
 
 // parseObject reads one JSON object; nil is null.
 func parseObject(b []byte) (map[string]any, error) {
+	if len(b) > maxDocument {
+		return nil, fmt.Errorf("%w: %d bytes", errDocument, len(b))
+	}
 	var object map[string]any
 	if err := json.Unmarshal(b, &object); err != nil {
 		return nil, fmt.Errorf("%w: %w", errDocument, err)

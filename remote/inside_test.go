@@ -3,6 +3,8 @@ package remote
 import (
 	"context"
 	"encoding/json"
+	"errors"
+	"strings"
 	"testing"
 )
 
@@ -67,4 +69,14 @@ func FuzzTheDifferenceMakesOneOfTheOther(f *testing.F) {
 			t.Errorf("a change %v from %v to %v", change, have, want)
 		}
 	})
+}
+
+// A document that is cut, or is more than a twin can be, is no word of the hub's that all settings go back.
+func TestATwinThatIsNoneChangesNothing(t *testing.T) {
+	long := `{"desired":{"$version":2,"x":{"a":"` + strings.Repeat("x", maxDocument) + `"}},"reported":{"$version":1}}`
+	for _, document := range []string{"", "null", "[]", `{"desired":{}}`, `{"desired":{"$version":"2"}}`, long[:1000], long} {
+		if _, err := parseTwin([]byte(document), "x"); !errors.Is(err, errDocument) {
+			t.Errorf("%.40s: %v", document, err)
+		}
+	}
 }

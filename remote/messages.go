@@ -16,9 +16,22 @@ import (
 type inbox struct {
 	mu   sync.Mutex
 	all  []*letter     // in the order of their arrival
-	done []string      // keys of messages that were taken while no session could tell the hub
+	done []receipt     // of messages that the hub may send again, since it could not be told
 	news chan struct{} // closed when a message comes or is given back
 }
+
+// receipt is for a message that was taken.
+type receipt struct {
+	key  string
+	when time.Time
+}
+
+const (
+	// maxReceipts is how many messages a hub has for a device, longest how long it has them: then another one like it is
+	// no repeat ("Understand cloud-to-device messaging from an IoT hub").
+	maxReceipts = 50
+	longest     = 48 * time.Hour
+)
 
 // letter is one message.
 type letter struct {
@@ -53,8 +66,7 @@ func (i *inbox) put(properties map[string]string, body []byte) *letter {
 	key := repeatKey(properties, body)
 	i.mu.Lock()
 	defer i.mu.Unlock()
-	if at := slices.Index(i.done, key); key != "" && at >= 0 {
-		i.done = slices.Delete(i.done, at, at+1)
+	if i.signed(key) {
 		return nil
 	}
 	for _, l := range i.all {
@@ -67,6 +79,17 @@ func (i *inbox) put(properties map[string]string, body []byte) *letter {
 	i.all = append(i.all, l)
 	i.tell()
 	return l
+}
+
+// signed reports whether that message was taken before. Its receipt is kept for as long as an older message is here: the hub
+// is told in order.
+func (i *inbox) signed(key string) bool {
+	i.done = slices.DeleteFunc(i.done, func(r receipt) bool { return time.Since(r.when) > longest })
+	at := slices.IndexFunc(i.done, func(r receipt) bool { return r.key == key })
+	if at >= 0 && len(i.all) == 0 {
+		i.done = slices.Delete(i.done, at, at+1)
+	}
+	return at >= 0
 }
 
 // repeatKey tells a repeat of a message from another one: by its ID, and by all else, since whoever sends may give the
@@ -149,8 +172,8 @@ func (i *inbox) rest(ctx context.Context, d time.Duration) bool {
 	return true
 }
 
-// acknowledge lets the hub forget the message, and reports whether it was there. Where no session can tell the hub now,
-// the next one will.
+// acknowledge lets the hub forget the message, and reports whether it was there. Where the hub cannot be told now, because
+// there is no session or an older message is here, it will be when it sends the message again.
 func (i *inbox) acknowledge(id string) bool {
 	i.mu.Lock()
 	defer i.mu.Unlock()
@@ -160,19 +183,12 @@ func (i *inbox) acknowledge(id string) bool {
 	}
 	l := i.all[at]
 	i.all = slices.Delete(i.all, at, at+1)
-	if l.waiting == 0 {
-		i.remember(l.key)
+	if l.key != "" && (l.waiting == 0 || at > 0) {
+		i.done = append(i.done, receipt{l.key, time.Now()})
+		i.done = i.done[max(len(i.done)-maxReceipts, 0):]
 	}
 	close(l.taken)
 	return true
-}
-
-// remember keeps as many keys as a hub has messages for a device.
-func (i *inbox) remember(key string) {
-	i.done = append(i.done, key)
-	if len(i.done) > 50 {
-		i.done = i.done[1:]
-	}
 }
 
 // release offers the message to others now, and reports whether it was there.

@@ -190,3 +190,71 @@ func TestWithoutProgramsTheHubKeepsItsMessages(t *testing.T) {
 		w.wantPending(0)
 	})
 }
+
+// The hub is told in the order of its messages (MQTT 3.1.1, 4.6), so that one that is done may have to wait for one before it.
+func TestAMessageThatIsDoneBeforeAnOlderOneIsNotDoneAgainInTheNextSession(t *testing.T) {
+	inWorld(t, sim.Temper{}, func(w *world) {
+		l := w.begin()
+		settle()
+		w.send(sim.ToDevice{ID: "m1", Body: []byte("slow")})
+		w.send(sim.ToDevice{ID: "m2", Body: []byte("quick")})
+		slow := l.ask("GET", "/v1/messages/next?lease=1h", "")
+		quick := l.ask("GET", "/v1/messages/next?lease=1h", "")
+		l.ask("DELETE", "/v1/messages/"+field(t, quick, "id"), "")
+		w.wantPending(2)
+		for range 3 {
+			w.cloud.Disconnect(device)
+			time.Sleep(6 * time.Minute)
+			if r := l.ask("GET", "/v1/messages/next?wait=0s", ""); r.Code != 204 {
+				t.Errorf("%s again", r.Body)
+			}
+			w.wantPending(2)
+		}
+		l.ask("DELETE", "/v1/messages/"+field(t, slow, "id"), "")
+		w.wantPending(0)
+		if r := l.ask("GET", "/v1/messages/next?wait=0s", ""); r.Code != 204 {
+			t.Errorf("%s again", r.Body)
+		}
+	})
+}
+
+func TestAMessageThatCameWhileItsRepeatWasExpectedForDaysIsHeard(t *testing.T) {
+	inWorld(t, sim.Temper{}, func(w *world) {
+		l := w.begin()
+		settle()
+		command := sim.ToDevice{ID: "always the same", Body: []byte("open"), Life: time.Hour}
+		w.send(command)
+		got := l.ask("GET", "/v1/messages/next?lease=1h", "")
+		w.cloud.SetTemper(sim.Temper{Offline: true})
+		time.Sleep(time.Minute)
+		l.ask("DELETE", "/v1/messages/"+field(t, got, "id"), "") // the hub is never told: it has let the message go by then
+		time.Sleep(72 * time.Hour)
+		w.cloud.SetTemper(sim.Temper{})
+		time.Sleep(6 * time.Minute)
+		w.send(command)
+		if r := l.ask("GET", "/v1/messages/next?wait=0s", ""); r.Code != 200 {
+			t.Errorf("%d: the message is lost", r.Code)
+		}
+	})
+}
+
+// "Understand cloud-to-device messaging" has a lock of one minute for each message, for all protocols.
+func TestAMessageThatTakesLongerThanTheLockOfTheHubIsDoneOnce(t *testing.T) {
+	inWorld(t, sim.Temper{}, func(w *world) {
+		w.cloud.SetPolicy(func(p *sim.Policy) { p.LetterLock = time.Minute })
+		l := w.begin()
+		settle()
+		w.send(sim.ToDevice{ID: "m1", Body: []byte("slow")})
+		got := l.ask("GET", "/v1/messages/next?lease=1h", "")
+		time.Sleep(5*time.Minute + 30*time.Second)
+		if r := l.ask("GET", "/v1/messages/next?wait=0s", ""); r.Code != 204 {
+			t.Errorf("%s while it is worked on", r.Body)
+		}
+		l.ask("DELETE", "/v1/messages/"+field(t, got, "id"), "")
+		w.wantPending(0)
+		time.Sleep(5 * time.Minute)
+		if r := l.ask("GET", "/v1/messages/next?wait=0s", ""); r.Code != 204 || !w.cloud.Online(device) {
+			t.Errorf("%s again, online: %v", r.Body, w.cloud.Online(device))
+		}
+	})
+}

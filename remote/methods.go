@@ -86,6 +86,8 @@ func (r *Remote) call(ctx context.Context, name string, payload []byte) (a answe
 	switch {
 	case len(payload) > maxPayload:
 		return failed(http.StatusRequestEntityTooLarge, "the payload has more than 128 KB")
+	case len(payload) > 0 && !json.Valid(payload):
+		return failed(http.StatusBadRequest, "the payload is not JSON")
 	case !ours && !r.programs.know(name):
 		return answer{http.StatusNotFound, map[string]any{"error": "there is no method " + clean(name), "methods": r.names(own)}}
 	case !r.allows(name, ours):

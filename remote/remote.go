@@ -75,6 +75,7 @@ type Remote struct {
 	// owned by Run
 	desired *desired
 	known   map[string]any // what the twin has as reported under our key; nil: not known
+	refused []byte         // the report that the hub has not taken
 }
 
 // New returns a Remote that does as c says. It starts nothing.
@@ -130,7 +131,7 @@ func (r *Remote) Run(ctx context.Context) error {
 	var backoff fault.Backoff
 	var last Session
 	for {
-		s, err := r.config.Lend(ctx)
+		s, err := r.lend(ctx)
 		if ctx.Err() != nil {
 			return ctx.Err()
 		}
@@ -146,10 +147,30 @@ func (r *Remote) Run(ctx context.Context) error {
 		}
 		if err != nil {
 			wait, _ := backoff.Next(err)
+			if at, on := r.desired.deadline(); on {
+				wait = max(min(wait, time.Until(at)), 0)
+			}
 			r.config.Log.Warn("the twin has to wait", "err", err, "kind", fault.Of(err), "hint", fault.Hint(err), "wait", wait.Round(time.Second))
 			r.pause(ctx, s, wait)
 		}
 	}
+}
+
+// lend is the session in force, once there is one. Where it does not come because of settings on trial, those before are
+// put in force meanwhile.
+func (r *Remote) lend(ctx context.Context) (Session, error) {
+	at, on := r.desired.deadline()
+	if !on {
+		return r.config.Lend(ctx)
+	}
+	limited, cancel := context.WithDeadline(ctx, at)
+	defer cancel()
+	s, err := r.config.Lend(limited)
+	if limited.Err() == nil || ctx.Err() != nil {
+		return s, err
+	}
+	r.desired.retreat()
+	return r.config.Lend(ctx)
 }
 
 // pause returns after d, or when the session or ctx ends.
@@ -178,7 +199,9 @@ func (r *Remote) attend(ctx context.Context, s Session, backoff *fault.Backoff) 
 		if err := r.report(ctx, s); err != nil {
 			return unlessOver(s, err)
 		}
+		r.desired.reached()
 		backoff.Next(nil)
+		r.pause(ctx, s, r.desired.peace()) // what comes meanwhile is read at once
 		select {
 		case <-ctx.Done():
 			return ctx.Err()

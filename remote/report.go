@@ -1,6 +1,7 @@
 package remote
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"strings"
@@ -44,13 +45,17 @@ func (r *Remote) report(ctx context.Context, s Session) error {
 	if err != nil {
 		return err
 	}
+	if bytes.Equal(patch, r.refused) {
+		return nil
+	}
 	_, err = s.Report(ctx, patch)
 	if fault.Of(err) == fault.Permanent { // settings are followed all the same, and the next report may be better
 		r.config.Log.Error("the twin does not take a report", "err", err)
-		err = nil
+		r.refused = patch
+		return nil
 	}
 	if err == nil {
-		r.known = want
+		r.known, r.refused = want, nil
 	}
 	return err
 }

@@ -17,14 +17,18 @@ type Setting struct {
 	Apply func(value any) error
 }
 
-// The bounds of what is believed. A twin has at most 32 KB and ten levels ("Understand and use device twins").
+// The bounds of what is believed. A twin has at most ten levels ("Understand and use device twins").
 const (
 	maxErrors = 10
 	maxText   = 300
+	maxLevels = 10
 )
 
 // check says what is wrong with the changes, in the order of their paths.
 func (c *Config) check(changes map[string]any) []string {
+	if foreign(changes, maxLevels) {
+		return []string{"a name with a dot, or more than ten levels: no twin has that"}
+	}
 	var all []string
 	c.walk("", changes, func(path string) {
 		switch {
@@ -40,6 +44,21 @@ func (c *Config) check(changes map[string]any) []string {
 		}
 	}
 	return bounded(all)
+}
+
+// foreign reports whether v has what no twin has: more levels than so many, or a name with a dot, which would pass for a path.
+func foreign(v any, levels int) bool {
+	switch v := v.(type) {
+	case map[string]any:
+		for name, below := range v {
+			if levels == 0 || strings.Contains(name, ".") || foreign(below, levels-1) {
+				return true
+			}
+		}
+	case []any:
+		return len(v) > 0 && levels == 0 || slices.ContainsFunc(v, func(below any) bool { return foreign(below, levels-1) })
+	}
+	return false
 }
 
 // walk calls f with the path of everything that is no object, or an empty one, in order.

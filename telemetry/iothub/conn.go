@@ -51,7 +51,7 @@ func (c *Conn) receive(topic string, payload []byte, ack func()) {
 	if c.remote(topic, payload, ack) {
 		return
 	}
-	ack()
+	c.down.turns.take(ack)()
 	if a, ok := parseAnswer(topic, payload); ok {
 		c.box.put(a)
 	}

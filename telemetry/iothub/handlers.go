@@ -20,21 +20,23 @@ type Handlers struct {
 	// body is null. ctx ends with the session. Several may run side by side.
 	Method func(ctx context.Context, name string, payload []byte) (status int, body []byte)
 	// Message takes a cloud-to-device message, and returns nil once the message is where it belongs: only then does the
-	// hub forget it. After an error the hub sends it again in the next session. ctx ends with the session. Several may
-	// run side by side. A module's input has its name as "$.input".
+	// hub forget it, and not before those that came earlier. After an error the hub sends it again in the next session,
+	// with all that came later. ctx ends with the session. Several may run side by side. A module's input has its name as
+	// "$.input".
 	Message func(ctx context.Context, properties map[string]string, body []byte) error
 }
 
 // downlink is what comes from the hub in a session.
 type downlink struct {
 	trial *trial
+	turns turns
 
 	mu     sync.Mutex
 	begun  bool                  // the session may be used
 	early  []func()              // what came before that
 	asked  map[string]chan reply // requests to the twin, by request ID
-	calls  int                   // direct methods at work
-	denied int                   // direct methods that are told to come later
+	calls  map[call]bool         // direct methods at work
+	denied map[call]bool         // direct methods that are told to come later
 	held   int                   // messages that nobody has acknowledged
 
 	subscribing sync.Mutex
@@ -43,7 +45,10 @@ type downlink struct {
 }
 
 func newDownlink(t *trial) *downlink {
-	return &downlink{trial: t, asked: map[string]chan reply{}, granted: map[string]bool{}, ready: make(chan struct{})}
+	return &downlink{
+		trial: t, asked: map[string]chan reply{}, calls: map[call]bool{}, denied: map[call]bool{},
+		granted: map[string]bool{}, ready: make(chan struct{}),
+	}
 }
 
 // maxEarly bounds what may come before the session is ours: the hub has at most 50 messages for a device.
@@ -142,12 +147,21 @@ func (c *Conn) hear(ctx context.Context, filter string) error {
 	if c.down.granted[filter] {
 		return nil
 	}
-	err := c.session.Subscribe(ctx, filter)
+	err := c.session.SubscribeAt(ctx, c.qos(filter), filter)
 	if fault.Of(err) == fault.Permanent {
 		return fault.AskOperator(err, noRemote)
 	}
 	c.down.granted[filter] = err == nil
 	return err
+}
+
+// qos is 1 for messages, which the hub keeps until they are acknowledged. A method that comes in the next session comes too
+// late, the twin is read anew there, and what needs no acknowledgement does not wait for that of a message.
+func (c *Conn) qos(filter string) byte {
+	if filter == c.messageFilter() {
+		return 1
+	}
+	return 0
 }
 
 // session is a context that ends with it.

@@ -30,6 +30,7 @@ func (c *Conn) message(topic string, body []byte, ack func()) bool {
 	if !ok {
 		return false
 	}
+	ack = c.down.turns.take(ack)
 	if c.config.Handlers.Message == nil {
 		return true // and the hub keeps it
 	}

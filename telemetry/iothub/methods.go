@@ -21,6 +21,8 @@ const (
 	// maxCalls are at work side by side. Further ones are told so, up to as many; what comes then gets no answer.
 	maxCalls  = 8
 	maxDenied = 64
+	// maxRID is far more than a request ID has, and leaves room for it in the topic of the answer.
+	maxRID = 1 << 10
 )
 
 // call is a direct method that waits for its answer.
@@ -29,7 +31,8 @@ type call struct {
 	rid  string // as it came, byte for byte
 }
 
-// parseCall reads $iothub/methods/POST/{name}/?$rid={rid}.
+// parseCall reads $iothub/methods/POST/{name}/?$rid={rid}. A request ID that cannot stand in the topic of an answer
+// (MQTT 3.1.1, 3.3.2.1) is none: the hub would hang up.
 func parseCall(topic string) (call, bool) {
 	rest, ok := strings.CutPrefix(topic, methodPrefix)
 	if !ok {
@@ -37,7 +40,7 @@ func parseCall(topic string) (call, bool) {
 	}
 	name, query, ok := strings.Cut(rest, "/")
 	rid, named := parameter(query, "$rid")
-	if !ok || name == "" || rid == "" || !named {
+	if !ok || name == "" || rid == "" || !named || len(rid) > maxRID || strings.ContainsAny(rid, "+#\x00") {
 		return call{}, false
 	}
 	if plain, err := url.PathUnescape(name); err == nil {
@@ -69,26 +72,29 @@ func (c *Conn) method(topic string, payload []byte) bool {
 	return true
 }
 
-// call gets a method its answer. The caller holds c.down.mu.
+// call gets a method its answer. One that comes twice is done once; when it has been answered, the same request ID is a new
+// call. The caller holds c.down.mu.
 func (c *Conn) call(m call, payload []byte) {
 	d := c.down
-	count, work := &d.calls, func() (int, []byte) {
+	calls, work := d.calls, func() (int, []byte) {
 		return c.config.Handlers.Method(session{c.session}, m.name, payload)
 	}
 	switch {
-	case d.calls < maxCalls:
-	case d.denied < maxDenied:
-		count, work = &d.denied, busyWithOthers
+	case d.calls[m] || d.denied[m]:
+		return
+	case len(d.calls) < maxCalls:
+	case len(d.denied) < maxDenied:
+		calls, work = d.denied, busyWithOthers
 	default:
 		return
 	}
-	*count++
+	calls[m] = true
 	go func() {
 		status, body := work()
 		c.answerCall(m, status, body)
 		d.mu.Lock()
 		defer d.mu.Unlock()
-		*count--
+		delete(calls, m)
 	}()
 }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -112,4 +113,55 @@ func TestAMethodEndsWithItsSession(t *testing.T) {
 		ended <- ctx.Err()
 		return 200, nil
 	}))
+}
+
+func TestACallThatComesTwiceIsDoneOnce(t *testing.T) {
+	var done atomic.Int32
+	inWorld(t, sim.Temper{}, func(w *world) {
+		c := w.open()
+		for range 3 {
+			c.receive("$iothub/methods/POST/open-valve/?$rid=1", nil, func() {})
+		}
+		synctest.Wait()
+		time.Sleep(time.Minute)
+		c.receive("$iothub/methods/POST/open-valve/?$rid=1", nil, func() {}) // of a hub that begins to count anew
+		time.Sleep(time.Minute)
+		if n := done.Load(); n != 2 {
+			t.Errorf("the valve was opened %d times for two calls", n)
+		}
+	}, methods(func(context.Context, string, []byte) (int, []byte) {
+		done.Add(1)
+		time.Sleep(10 * time.Second)
+		return 200, nil
+	}))
+}
+
+func TestACallThatNobodyCanAnswerDoesNotEndTheSession(t *testing.T) {
+	var done atomic.Int32
+	inWorld(t, sim.Temper{}, func(w *world) {
+		c := w.open()
+		for _, query := range []string{"", "?", "?$rid", "?$rid=", "$rid", "?rid=1", "?$rid=#", "?$rid=a/+/b", "?$rid=\x00", "?$rid=" + strings.Repeat("1", 65500)} {
+			c.receive("$iothub/methods/POST/ping/"+query, nil, func() {})
+		}
+		if err := sendAll(t, c, records(3)); err != nil || done.Load() != 0 {
+			t.Errorf("%v, called %d times", err, done.Load())
+		}
+	}, methods(func(context.Context, string, []byte) (int, []byte) { done.Add(1); return 200, nil }))
+}
+
+// What is kept for the next session would be done when nobody waits for it any more.
+func TestTheHubIsAskedToKeepNothingButMessages(t *testing.T) {
+	inWorld(t, sim.Temper{}, func(w *world) {
+		w.open()
+		var granted []string
+		for _, e := range w.cloud.Events() {
+			if e.Kind == sim.Subscribed {
+				granted = append(granted, e.Detail)
+			}
+		}
+		want := "$iothub/twin/PATCH/properties/desired/#: 0x0 $iothub/twin/res/#: 0x0 $iothub/methods/POST/#: 0x0 devices/gateway-1/messages/devicebound/#: 0x1"
+		if got := strings.Join(granted, " "); got != want {
+			t.Error(got)
+		}
+	}, answering)
 }

@@ -34,10 +34,10 @@ type Uploader struct {
 
 // File is what is uploaded.
 type File struct {
-	Name string // in the container, behind the device's ID: at most 1024 characters
-	Type string // media type; "" is application/octet-stream
-	Size int64  // bytes that Body has
-	Body io.Reader
+	Name string        // in the container, behind the device's ID: at most 1024 characters
+	Type string        // media type; "" is application/octet-stream
+	Size int64         // bytes that Body has
+	Body io.ReadSeeker // from its beginning on, each time that it is sent
 }
 
 // The times of an upload. A link of 1 KB a second is the slowest that is believed.
@@ -46,6 +46,9 @@ const (
 	uploadTimeout  = time.Minute
 	slowestUpload  = 1 << 10 // bytes a second
 	concludeAnyway = 15 * time.Second
+	// uploadTries is how often each step is tried where time heals its error, longestPause how long it is waited for.
+	uploadTries  = 3
+	longestPause = 30 * time.Second
 )
 
 // slot is the place that the hub has given to a file. SASToken is a secret.
@@ -65,20 +68,37 @@ func (u *Uploader) Upload(ctx context.Context, id *identity.Identity, f File) (b
 	}
 	hub := web.New(u.hubLink(id))
 	defer hub.Close()
-	s, err := u.begin(ctx, hub, id, f.Name)
-	if err != nil {
+	var s slot
+	if err := patiently(ctx, func() (err error) { s, err = u.begin(ctx, hub, id, f.Name); return err }); err != nil {
 		return "", fmt.Errorf("ask %s for a place for a file: %w", id.Hub, err)
 	}
-	status, err := u.put(ctx, s, f)
-	if err != nil {
+	status := 0
+	if err = patiently(ctx, func() (err error) { status, err = u.put(ctx, s, f); return err }); err != nil {
 		err = fmt.Errorf("upload to %s: %w", s.HostName, err)
 	}
 	told, cancel := lastingAtLeast(ctx, concludeAnyway)
 	defer cancel()
-	if no := u.conclude(told, hub, id, s, status, err); no != nil {
+	if no := patiently(told, func() error { return u.conclude(told, hub, id, s, status, err) }); no != nil {
 		err = errors.Join(err, fmt.Errorf("tell %s of the upload: %w", id.Hub, no))
 	}
 	return s.Blob, err
+}
+
+// patiently does step again where time heals its error, and not a long time.
+func patiently(ctx context.Context, step func() error) error {
+	var backoff fault.Backoff
+	for try := 1; ; try++ {
+		err := step()
+		wait, again := backoff.Next(err)
+		if err == nil || !again || try == uploadTries || wait > longestPause || fault.Of(err) != fault.Transient {
+			return err
+		}
+		select {
+		case <-time.After(wait):
+		case <-ctx.Done():
+			return err
+		}
+	}
 }
 
 // lastingAtLeast is ctx, or where it has ended another that lasts for d.
@@ -145,6 +165,9 @@ func parseSlot(body []byte) (slot, error) {
 
 // put sends the file, with the signature in the address as its only credential. status is 0 where there was no answer.
 func (u *Uploader) put(ctx context.Context, s slot, f File) (status int, err error) {
+	if _, err := f.Body.Seek(0, io.SeekStart); err != nil {
+		return 0, fault.As(fault.Permanent, err)
+	}
 	time := uploadTimeout + time.Duration(f.Size/slowestUpload)*time.Second
 	storage := web.New(web.Config{Roots: u.Roots, UserAgent: u.UserAgent, Timeout: time, MaxAnswer: 64 << 10, NoRedirects: true, Connect: u.Storage, Dial: u.Dial})
 	defer storage.Close()

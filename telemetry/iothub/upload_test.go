@@ -56,6 +56,27 @@ func TestAFileThatDoesNotArriveGivesItsPlaceBack(t *testing.T) {
 	}
 }
 
+func TestAStepOfAnUploadThatGoesWrongIsDoneAgain(t *testing.T) {
+	for _, at := range []sim.Point{sim.AtUpload, sim.AtBlob, sim.AtUploaded} {
+		for name, trouble := range map[string]error{"refused": &sim.Refusal{Code: 503001}, "cut": sim.ErrDrop} {
+			temper := sim.Temper{Fault: func(p sim.Point, _ string, n int) error {
+				if p == at && n < uploadTries {
+					return trouble
+				}
+				return nil
+			}}
+			inWorld(t, temper, func(w *world) {
+				if _, err := w.uploader().Upload(w.Context(), w.id, bundle("all of it")); err != nil {
+					t.Errorf("%s, %s: %v", at, name, err)
+				}
+				if all := w.cloud.Uploaded(device); len(all) != 1 || !all[0].Success || string(all[0].Body) != "all of it" {
+					t.Errorf("%s, %s: the hub has %+v", at, name, all)
+				}
+			})
+		}
+	}
+}
+
 func TestAnUploadThatIsStoppedGivesItsPlaceBack(t *testing.T) {
 	temper := sim.Temper{Fault: func(p sim.Point, _ string, _ int) error {
 		if p == sim.AtBlob {
