@@ -115,10 +115,12 @@ func (a *agent) leave() {
 	_ = a.lock.Close()
 }
 
-// put closes what this agent has opened for itself.
+// put closes what this agent has opened for itself. Readings that were promised less than the disk get there now.
 func (a *agent) put() {
 	for _, s := range a.streams {
-		_ = s.spool.Close()
+		if err := s.spool.Close(); err != nil && s.spool.Stats().LastSeq > 0 { // one that never took anything has no directory
+			a.part("spool").Error("what was in memory is not on the disk", "stream", s.name, "err", err, "hint", fault.Hint(err))
+		}
 	}
 	a.streams = nil
 	if helper, ok := a.keys.(io.Closer); ok {
@@ -145,11 +147,20 @@ func (a *agent) run(ctx context.Context) error {
 	return group.Wait()
 }
 
+// settled is how long a part must run to count as one that works: what keeps it from its work does so at once.
+const settled = 10 * time.Second
+
 // keep runs r again when it could not: the directory of a socket may come later.
 func (a *agent) keep(ctx context.Context, name string, r runner) error {
 	backoff := fault.Backoff{Slow: time.Minute}
 	for {
+		start := time.Now()
+		works := time.AfterFunc(settled, func() { a.board.trouble(name, nil) })
 		err := r.Run(ctx)
+		works.Stop()
+		if time.Since(start) >= settled {
+			backoff.Next(nil)
+		}
 		wait, again := backoff.Next(err)
 		if ctx.Err() != nil || !again {
 			return err

@@ -8,7 +8,6 @@ import (
 	"io"
 	"io/fs"
 	"os"
-	"syscall"
 	"time"
 
 	"github.com/devid-agent/devid-agent/fault"
@@ -81,15 +80,18 @@ func makeRequest(ctx context.Context, o *commands.Options) error {
 
 // askRunning has the agent that owns the state directory make the request.
 func askRunning(ctx context.Context, c *Config, pid int, current *identity.Identity) ([]byte, error) {
-	if err := syscall.Kill(pid, syscall.SIGUSR1); err != nil {
-		return nil, fault.AskOperator(fmt.Errorf("ask process %d for a request: %w", pid, err), "run this as root or as the user of the agent")
+	if err := wake(pid); err != nil {
+		return nil, err
 	}
-	ctx, cancel := context.WithTimeout(ctx, time.Minute)
+	waiting, cancel := context.WithTimeout(ctx, time.Minute)
 	defer cancel()
-	for sleep(ctx, 100*time.Millisecond) {
+	for sleep(waiting, 100*time.Millisecond) {
 		if request, err := hand.Waiting(handDir(c), current); !errors.Is(err, fs.ErrNotExist) {
 			return request, err
 		}
+	}
+	if ctx.Err() != nil {
+		return nil, ctx.Err()
 	}
 	return nil, fault.AskOperator(errors.New("the agent has made no request within a minute"), "see what keeps it: devid-agent status")
 }
@@ -111,7 +113,7 @@ func importCommand(_ context.Context, o *commands.Options, out io.Writer) error 
 		return fmt.Errorf("import: %w", err)
 	}
 	next := "it comes into force when the agent starts"
-	if pid := running(c.Device.State); pid != 0 && syscall.Kill(pid, syscall.SIGUSR1) == nil {
+	if pid := running(c.Device.State); pid != 0 && wake(pid) == nil {
 		next = "the agent takes it now; see devid-agent status"
 	}
 	if o.JSON {
@@ -131,13 +133,4 @@ func readChain(path string) ([]byte, error) {
 		return nil, fault.AskOperator(errors.New(what), remedy)
 	}
 	return text, nil
-}
-
-// ownState refuses to write for root into a directory of somebody else, who could not read it afterwards.
-func ownState(dir string) error {
-	var s syscall.Stat_t
-	if err := syscall.Stat(dir, &s); err != nil || os.Geteuid() != 0 || s.Uid == 0 {
-		return nil
-	}
-	return fault.AskOperator(fmt.Errorf("%s belongs to user %d", dir, s.Uid), fmt.Sprintf("run this as that user: setpriv --reuid=%d --regid=%d --init-groups devid-agent …", s.Uid, s.Gid))
 }

@@ -9,12 +9,14 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"net/url"
 	"strings"
 	"time"
 
 	"github.com/devid-agent/devid-agent/fault"
 	"github.com/devid-agent/devid-agent/identity"
 	"github.com/devid-agent/devid-agent/keys"
+	"github.com/devid-agent/devid-agent/provisioning/dps"
 )
 
 func (f *findings) bootstrap(ctx context.Context, c *Config, store keys.Store) {
@@ -51,11 +53,7 @@ func (f *findings) credentials(c *Config) {
 
 func (f *findings) cloud(ctx context.Context, c *Config, current *identity.Identity) {
 	if c.Hub.Host == "" {
-		host := c.Provisioning.DPS.Endpoint
-		if host == "" {
-			host = "global.azure-devices-provisioning.net"
-		}
-		f.server(ctx, c, endpoint{"dps", host, c.Provisioning.DPS.Connect, c.Provisioning.DPS.Transport, c.Provisioning.DPS.Roots})
+		f.server(ctx, c, endpoint{"dps", cmp.Or(c.Provisioning.DPS.Endpoint, dps.Global), c.Provisioning.DPS.Connect, c.Provisioning.DPS.Transport, c.Provisioning.DPS.Roots})
 	}
 	hub := c.Hub.Host
 	if current != nil {
@@ -64,6 +62,26 @@ func (f *findings) cloud(ctx context.Context, c *Config, current *identity.Ident
 	if hub != "" {
 		f.server(ctx, c, endpoint{"hub", hub, c.Hub.Connect, c.Hub.Transport, c.Hub.Roots})
 	}
+	f.issuer(ctx, c, issuerEST, c.Provisioning.EST.URL, c.Provisioning.EST.Roots)
+	f.issuer(ctx, c, issuerEZCA, c.Provisioning.EZCA.URL, c.Provisioning.EZCA.Roots)
+}
+
+// issuer looks at the server of that name where it is asked for certificates. Azure's roots are not meant for it.
+func (f *findings) issuer(ctx context.Context, c *Config, name, address, file string) {
+	if !c.asks(name) {
+		return
+	}
+	u, err := url.Parse(address)
+	roots, bad := readRoots(file)
+	if err = errors.Join(err, bad); err != nil {
+		f.add(name, "", err)
+		return
+	}
+	e := endpoint{name: name, host: u.Hostname(), transport: transportHTTPS}
+	if u.Port() != "" {
+		e.connect = u.Host
+	}
+	f.reach(ctx, c, e, roots)
 }
 
 // endpoint is a server of Azure as the configuration has it.
@@ -79,13 +97,25 @@ func (e endpoint) address() string {
 	return net.JoinHostPort(e.host, "8883")
 }
 
-// server does a TLS handshake without a client certificate: it is about the network and about trust.
+// server looks at one of Azure's, and at what its trust stands on.
 func (f *findings) server(ctx context.Context, c *Config, e endpoint) {
 	roots, err := azureRoots(c, e.roots)
 	if err != nil {
 		f.add(e.name, "", err)
 		return
 	}
+	state := f.reach(ctx, c, e, roots)
+	if state == nil {
+		return
+	}
+	for _, line := range survival(state.VerifiedChains) {
+		f.add(e.name+" roots", line, nil)
+	}
+	f.microsoft(e, roots)
+}
+
+// reach does a TLS handshake without a client certificate: it is about the network and about trust. Nil: there was none.
+func (f *findings) reach(ctx context.Context, c *Config, e endpoint, roots *x509.CertPool) *tls.ConnectionState {
 	state, err := handshake(ctx, c, e, roots)
 	if err != nil && e.transport == transportAuto {
 		e = e.otherWay(c)
@@ -94,13 +124,10 @@ func (f *findings) server(ctx context.Context, c *Config, e endpoint) {
 	if err != nil {
 		_, port, _ := net.SplitHostPort(e.address())
 		f.add(e.name, "", fault.AskOperator(fmt.Errorf("%s at %s: %w", e.host, e.address(), err), "see to network, DNS, firewall (port "+port+"), clock and roots"))
-		return
+		return nil
 	}
 	f.add(e.name, fmt.Sprintf("%s at %s, %s", e.host, e.address(), tls.VersionName(state.Version)), nil)
-	for _, line := range survival(state.VerifiedChains) {
-		f.add(e.name+" roots", line, nil)
-	}
-	f.microsoft(e, roots)
+	return state
 }
 
 // otherWay is the one that transport auto takes where port 8883 is blocked, as mqtt.Ways has it.
@@ -113,7 +140,8 @@ func (e endpoint) otherWay(c *Config) endpoint {
 	return e
 }
 
-func handshake(ctx context.Context, c *Config, e endpoint, roots *x509.CertPool) (tls.ConnectionState, error) {
+// handshake goes as far as the server's certificate has been found good. Under TLS 1.2 a server that wants ours then hangs up.
+func handshake(ctx context.Context, c *Config, e endpoint, roots *x509.CertPool) (trusted *tls.ConnectionState, err error) {
 	ctx, cancel := context.WithTimeout(ctx, checkTimeout)
 	defer cancel()
 	dial := proxied(c, nil)
@@ -122,14 +150,15 @@ func handshake(ctx context.Context, c *Config, e endpoint, roots *x509.CertPool)
 	}
 	raw, err := dial(ctx, "tcp", e.address())
 	if err != nil {
-		return tls.ConnectionState{}, err
+		return nil, err
 	}
 	defer raw.Close()
-	conn := tls.Client(raw, &tls.Config{ServerName: e.host, RootCAs: roots, MinVersion: tls.VersionTLS12})
-	if err := conn.HandshakeContext(ctx); err != nil {
-		return tls.ConnectionState{}, err
+	err = tls.Client(raw, &tls.Config{ServerName: e.host, RootCAs: roots, MinVersion: tls.VersionTLS12,
+		VerifyConnection: func(s tls.ConnectionState) error { trusted = &s; return nil }}).HandshakeContext(ctx)
+	if trusted != nil {
+		return trusted, nil
 	}
-	return conn.ConnectionState(), nil
+	return nil, err
 }
 
 // survival says of each root that the server is trusted through what would become of that trust without it: a root is

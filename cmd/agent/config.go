@@ -100,14 +100,14 @@ type Config struct {
 		Transport string `yaml:"transport" oneof:"mqtt websocket auto"`
 		// SymmetricKey is a file with the device's key at the hub, in base64: the device then shows tokens and has no
 		// certificate. The weaker choice: that key can be copied.
-		SymmetricKey string `yaml:"symmetric_key,path" like:"credential:device-key"`
+		SymmetricKey string `yaml:"symmetric_key,path" like:"credential:hub-key"`
 		// TokenLife is how long a token is good for, where the device shows tokens. Default: the room's, 1h.
 		TokenLife time.Duration `yaml:"token_life" min:"10m" max:"24h" like:"1h"`
 		// Connect is what to dial instead of the hub's name, port 8883; the name in the certificate stays the hub's.
 		Connect string `yaml:"connect" like:"192.0.2.8:8883"`
 		// ConnectWebSocket is what transport auto dials for the WebSocket. Default: Connect or the hub's name, with port 443.
 		ConnectWebSocket string `yaml:"connect_websocket" like:"192.0.2.8:443"`
-		// Roots is a PEM file with the roots to trust. Default: the system's.
+		// Roots is a PEM file with the roots to trust, and no others. Default: those of trust.
 		Roots string `yaml:"roots,path" like:"/etc/devid-agent/roots.pem"`
 		// APIVersion on the wire. Default: the room's, 2025-08-01-preview.
 		APIVersion string `yaml:"api_version" like:"2025-08-01-preview"`
@@ -130,7 +130,7 @@ type Config struct {
 			Enabled bool `yaml:"enabled"`
 			// Interval between two samples. Default: the room's, 1m.
 			Interval time.Duration `yaml:"interval" min:"100ms" max:"24h" like:"1m"`
-			// Sources to read. Default nil: all that tell of the machine itself, so neither iio nor w1.
+			// Sources to read. Default: all that tell of the machine itself, so neither iio nor w1.
 			Sources []string `yaml:"sources" oneof:"thermal hwmon load memory disk network uptime pressure clock kernel iio w1"`
 			// Each samples, sums up and reports one source in a way of its own.
 			Each []probeConfig `yaml:"each"`

@@ -26,6 +26,8 @@ func (d *decoder) check(c *Config) {
 	d.checkWays(c)
 	d.checkVersions(c)
 	d.checkTelemetry(c)
+	d.checkRemote(c)
+	d.checkParts(c)
 }
 
 // wrong notes what is wrong with a field that the file sets and that was understood so far.

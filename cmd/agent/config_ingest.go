@@ -76,6 +76,11 @@ func (d *decoder) checkIngest(c *Config) {
 	d.wrong(listen, !listenable(in.MQTT.Listen), quote(in.MQTT.Listen)+" is neither an address of this machine's loopback nor a path",
 		"write 127.0.0.1:1883, [::1]:1883 or /run/devid-agent/mqtt.sock")
 	d.wrong(listen, in.MQTT.Listen != "" && in.MQTT.Listen == in.Socket, "is the socket that takes HTTP", "choose another path")
+	for _, only := range []string{"telemetry.ingest.mqtt.passwords", "telemetry.ingest.mqtt.topics"} {
+		d.wrong(only, in.MQTT.Listen == "" && !d.bad[listen], "is for programs that speak MQTT, and listen is not set", "add listen: 127.0.0.1:1883, or remove this")
+	}
+	d.wrong("telemetry.ingest.mqtt.mode", in.MQTT.Listen != "" && !strings.HasPrefix(in.MQTT.Listen, "/"),
+		"is for a Unix socket, and whoever is on this machine can connect to an address", "listen at a path, or remove this line")
 	d.wrong("telemetry.ingest.max_batch", in.InHand > 0 && in.MaxBatch > in.InHand, "more than may be in hand, "+d.line("telemetry.ingest.in_hand"), "make in_hand larger")
 	for i, p := range in.Permissions {
 		field := fmt.Sprintf("telemetry.ingest.permissions[%d]", i)

@@ -26,7 +26,7 @@ type probeConfig struct {
 	Bounds []float64 `yaml:"bounds" like:"20"`
 	// Deadband is how far a value must have moved to be told. Default 0: each is told.
 	Deadband float64 `yaml:"deadband" like:"0.5"`
-	// Heartbeat is how long a value that does not move is kept back. Default: the room's.
+	// Heartbeat is how long a value that does not move is kept back. Default: the room's, 1h.
 	Heartbeat time.Duration `yaml:"heartbeat" min:"1s" max:"24h" like:"1h"`
 	// Unit of the values, for those who read them. Default: it is in their names.
 	Unit string `yaml:"unit" like:"bar"`
@@ -83,6 +83,7 @@ func (d *decoder) checkSensors(c *Config) {
 func (d *decoder) checkProbe(field string, p probeConfig) {
 	named := p.Source == "process" || p.Source == "service"
 	d.wrong(field+".stream", p.Stream != "" && !spool.ValidStream(p.Stream), quote(p.Stream)+" is no name of a stream", "use 1 to 64 of a-z A-Z 0-9 - _ .")
+	d.wrong(field+".as", p.As == "time", "is what each reading calls its time", "call it something else")
 	d.wrong(field, named && len(p.Names) == 0, "names nothing to look for", "add names: [nginx]")
 	d.wrong(field+".names", !named && len(p.Names) > 0, "is for the sources process and service", "remove it")
 	d.wrong(field, p.Source == "exec" && (len(p.Command) == 0 || !filepath.IsAbs(p.Command[0])), "exec without a command that is named by its whole path",

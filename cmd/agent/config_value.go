@@ -72,6 +72,7 @@ func (d *decoder) list(n *yaml.Node, v reflect.Value, k key, field string) {
 	for i, item := range n.Content {
 		at := fmt.Sprintf("%s[%d]", field, i)
 		element := reflect.New(v.Type().Elem()).Elem()
+		d.marks[at] = mark{item.Line, item.Column}
 		d.value(item, element, key{name: k.name, oneof: k.oneof, like: k.like}, at)
 		if !d.bad[at] && !k.repeats && seen[item.Value] {
 			d.reject(item, at, quote(item.Value)+" is listed twice", "keep one of the two")

@@ -74,6 +74,9 @@ func (d *decoder) checkIssuer(c *Config) {
 	d.wrong("hub.symmetric_key", p.Issuer != issuerNone, "a device that shows tokens has no certificate, and the issuer is "+p.Issuer, "remove one of the two")
 	d.need(c.asks(issuerEST) && p.EST.URL == "", "provisioning.est.url", "add url: https://HOST of the EST server")
 	d.need(p.EST.Username != "" && p.EST.PasswordFile == "", "provisioning.est.password_file", "add the file with the password of username")
+	d.wrong("provisioning.est.password_file", p.EST.Username == "", "is the password of username, and there is none", "add username")
+	d.unasked(c, issuerEST, "provisioning.est.url")
+	d.unasked(c, issuerEZCA, "provisioning.ezca.ca", "provisioning.ezca.template", "provisioning.ezca.token_file")
 	if p.Issuer == issuerEZCA {
 		d.need(p.EZCA.CA == "", "provisioning.ezca.ca", "add the GUID of the CA: devid-station ezca cas lists them")
 		d.need(p.EZCA.Template == "", "provisioning.ezca.template", "add the GUID of the template: devid-station ezca cas lists them")
@@ -107,6 +110,14 @@ func (d *decoder) checkEZCAKeys(c *Config) {
 // asks reports whether that issuer is asked for the first certificate, or for the further ones.
 func (c *Config) asks(issuer string) bool {
 	return c.Provisioning.Issuer == issuer || c.Renewal.Issuer == issuer
+}
+
+// unasked refuses what only that issuer would look at, where nobody asks it.
+func (d *decoder) unasked(c *Config, issuer string, fields ...string) {
+	for _, field := range fields {
+		d.wrong(field, !c.asks(issuer), "nobody asks "+issuer+": the issuer is "+c.Provisioning.Issuer,
+			"set provisioning.issuer: "+issuer+" or renewal.issuer: "+issuer+", or remove this line")
+	}
 }
 
 // need notes a field without which something else in the file cannot be.

@@ -48,6 +48,13 @@ func TestESTCertifiesWithAPasswordAndThenWithTheCertificateInForce(t *testing.T)
 		t.Fatalf("renew: %d %s%s", code, out, errOut)
 	}
 	d.streams()
+	if code, out, _ := d.command("check"); code != 0 || !strings.Contains(out, "ok    est ") {
+		t.Errorf("check: %d\n%s", code, out)
+	}
+	d.replace(d.cloud.ESTAddr(), freePort(t))
+	if code, out, _ := d.command("check"); code != exitFailure || !strings.Contains(out, "FAIL  est ") {
+		t.Errorf("check without the EST server: %d\n%s", code, out)
+	}
 	if n := d.cloud.ESTCount(gatewayID); len(d.cloud.ESTIssued(gatewayID)) != 2 {
 		t.Errorf("EST issued %d certificates: %+v", len(d.cloud.ESTIssued(gatewayID)), n)
 	}

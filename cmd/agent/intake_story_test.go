@@ -26,9 +26,16 @@ func (d *desk) withTelemetry(lines string) {
 	d.configure(strings.Replace(string(b), "telemetry:\n", "telemetry:\n"+lines, 1))
 }
 
-// post sends a reading to the agent's socket.
+// post sends a reading to the agent's socket, as soon as there is one.
 func (d *desk) post(stream, body string) *http.Response {
 	d.t.Helper()
+	d.until("the agent takes readings", func() bool {
+		conn, err := net.Dial("unix", filepath.Join(d.dir, "run", "ingest.sock"))
+		if err == nil {
+			_ = conn.Close()
+		}
+		return err == nil
+	})
 	client := http.Client{Transport: &http.Transport{DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
 		return (&net.Dialer{}).DialContext(ctx, "unix", filepath.Join(d.dir, "run", "ingest.sock"))
 	}}}
@@ -103,7 +110,6 @@ func TestAFullStreamIsRefusedAndTheOthersAreTaken(t *testing.T) {
 	d.append(strings.Replace(azure(d.cloud), "hub: {", "hub: {transport: auto, ", 1))
 	d.cloud.SetTemper(sim.Temper{Offline: true})
 	stop := d.run()
-	d.until("the agent takes readings", func() bool { return d.status().PID != 0 })
 	big, answer := `{"text": "`+strings.Repeat("x", 60<<10)+`"}`, &http.Response{StatusCode: http.StatusOK}
 	taken := 0
 	for ; taken < 100 && answer.StatusCode == http.StatusOK; taken++ {
@@ -133,7 +139,6 @@ func TestAFullStreamIsRefusedAndTheOthersAreTaken(t *testing.T) {
 		}
 		return n >= taken
 	})
-	d.until("the agent takes readings again", func() bool { _, err := os.Stat(filepath.Join(d.dir, "run", "ingest.sock")); return err == nil })
 	if answer := d.post("alarms", big); answer.StatusCode != http.StatusOK {
 		t.Errorf("after that: %s", answer.Status)
 	}

@@ -8,13 +8,9 @@ import (
 	"io"
 	"io/fs"
 	"os"
-	"os/user"
 	"path/filepath"
-	"strconv"
 	"strings"
-	"syscall"
 
-	"github.com/devid-agent/devid-agent/fault"
 	"github.com/devid-agent/devid-agent/identity"
 	"github.com/devid-agent/devid-agent/internal/commands"
 	"github.com/devid-agent/devid-agent/keys"
@@ -64,9 +60,6 @@ func openWorkbench(o *commands.Options, algorithm string) (*workbench, error) {
 	if algorithm != "" {
 		c.Keys.Algorithm = algorithm
 	}
-	if err := mayWrite(c.Device.State); err != nil {
-		return nil, err
-	}
 	w := &workbench{config: c}
 	if w.lock, err = lockState(c.Device.State); err != nil && !errors.Is(err, errRunning) {
 		return nil, err
@@ -95,24 +88,6 @@ func (w *workbench) close() {
 	if w.lock != nil {
 		_ = w.lock.Close()
 	}
-}
-
-// mayWrite refuses to leave files in the state directory that its owner could not read.
-func mayWrite(dir string) error {
-	info, err := os.Stat(dir)
-	if err != nil {
-		return nil // it is made, or what stands in the way is said better by who makes it
-	}
-	stat, ok := info.Sys().(*syscall.Stat_t)
-	if !ok || int(stat.Uid) == os.Geteuid() {
-		return nil
-	}
-	owner := strconv.Itoa(int(stat.Uid))
-	if u, err := user.LookupId(owner); err == nil {
-		owner = u.Username
-	}
-	return fault.AskOperator(fmt.Errorf("%s belongs to %s, who could not read what we write there", dir, owner),
-		"run this as the agent's user: runuser -u "+owner+" -- devid-agent …")
 }
 
 // use is what the device does with the key, by its name alone.

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"os/user"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -44,6 +45,19 @@ func lockState(dir string) (*os.File, error) {
 		_, _ = f.WriteAt([]byte(strconv.Itoa(os.Getpid())), 0) // for people; the lock is the kernel's
 	}
 	return f, nil
+}
+
+// ownState refuses to leave root's files in the state directory of somebody else, who could not read them.
+func ownState(dir string) error {
+	var s syscall.Stat_t
+	if err := syscall.Stat(dir, &s); err != nil || os.Geteuid() != 0 || s.Uid == 0 {
+		return nil // it is made, or what stands in the way is said better by who makes it
+	}
+	owner, remedy := strconv.Itoa(int(s.Uid)), fmt.Sprintf("setpriv --reuid=%d --regid=%d --init-groups devid-agent …", s.Uid, s.Gid)
+	if u, err := user.LookupId(owner); err == nil {
+		owner, remedy = u.Username, "runuser -u "+u.Username+" -- devid-agent …"
+	}
+	return fault.AskOperator(fmt.Errorf("%s belongs to %s, who could not read what we write there", dir, owner), "run this as that user: "+remedy)
 }
 
 // holder is the process that says it has the lock.

@@ -8,7 +8,6 @@ import (
 	"flag"
 	"fmt"
 	"io"
-	"log/slog"
 	"os"
 	"os/signal"
 	"syscall"
@@ -73,11 +72,3 @@ func version() string { return commands.Version(release) }
 
 // userAgent is how the agent names itself to the cloud.
 func userAgent() string { return programName + "/" + version() }
-
-func newLog(c *Config, level slog.Leveler, w io.Writer) *slog.Logger {
-	o := &slog.HandlerOptions{Level: level}
-	if c.Log.Format == "json" {
-		return slog.New(slog.NewJSONHandler(w, o))
-	}
-	return slog.New(slog.NewTextHandler(w, o))
-}

@@ -102,7 +102,7 @@ func (b *broker) subscribe(t *testing.T, cloud *sim.Cloud) {
 	}()
 	select {
 	case <-subscribed:
-	case <-time.After(30 * time.Second):
+	case <-time.After(patience):
 		t.Fatal("mosquitto_sub does not subscribe")
 	}
 }
@@ -180,7 +180,7 @@ func (d *desk) generation() uint64 {
 
 // hand hands a reading to the running agent, as another program does.
 func (d *desk) hand(body string) (seq uint64, err error) {
-	client := http.Client{Timeout: 5 * time.Second, Transport: &http.Transport{DisableKeepAlives: true,
+	client := http.Client{Timeout: patience, Transport: &http.Transport{DisableKeepAlives: true,
 		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
 			return new(net.Dialer).DialContext(ctx, "unix", filepath.Join(d.dir, "run", "ingest.sock"))
 		}}}

@@ -15,6 +15,8 @@ import (
 	"github.com/devid-agent/devid-agent/keys"
 )
 
+const builtAttest = true
+
 func (a *agent) attestedRequest(ctx context.Context, cn string, key crypto.Signer) ([]byte, error) {
 	attester, ok := a.keys.(keys.Attester)
 	if !ok {

@@ -10,6 +10,8 @@ import (
 	"github.com/devid-agent/devid-agent/telemetry/sensors"
 )
 
+const builtField = true
+
 func newProbe(c probeConfig) (telemetry.Probe, error) {
 	source, err := sensors.New(sensors.Choice{Source: c.Source, Names: c.Names, Command: sensors.Command{Args: c.Command, Env: c.Env, Dir: c.Dir}})
 	keep, _ := telemetry.KeepNamed(c.Keep) // none is the last

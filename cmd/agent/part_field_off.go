@@ -4,6 +4,8 @@ package main
 
 import "github.com/devid-agent/devid-agent/telemetry"
 
+const builtField = false
+
 func newProbe(probeConfig) (telemetry.Probe, error) {
 	return telemetry.Probe{}, notBuiltIn("sensors with a section of their own", "nofield")
 }

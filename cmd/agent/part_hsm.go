@@ -10,6 +10,8 @@ import (
 	"github.com/devid-agent/devid-agent/keys"
 )
 
+const builtHSM = true
+
 func openToken(c *Config, step durable.Step, log *slog.Logger) (keys.Store, error) {
 	return withToken(c, step, log, hsm.Open)
 }

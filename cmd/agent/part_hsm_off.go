@@ -9,6 +9,8 @@ import (
 	"github.com/devid-agent/devid-agent/keys"
 )
 
+const builtHSM = false
+
 func openToken(*Config, durable.Step, *slog.Logger) (keys.Store, error) {
 	return nil, notBuiltIn("PKCS#11", "nohsm")
 }

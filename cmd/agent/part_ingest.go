@@ -9,6 +9,8 @@ import (
 	"github.com/devid-agent/devid-agent/telemetry/ingest"
 )
 
+const builtIngest = true
+
 // newIngest returns what takes readings from other programs, by name.
 func (a *agent) newIngest() map[string]runner {
 	c := a.config.Telemetry.Ingest

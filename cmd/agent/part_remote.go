@@ -16,6 +16,8 @@ import (
 	"github.com/devid-agent/devid-agent/telemetry/iothub"
 )
 
+const builtRemote = true
+
 // cloud is what the cloud may ask of the agent. It lives as long as the process: other settings of the telemetry make
 // another agent in it, and the twin, programs' methods and messages go on with that one.
 type cloud struct {
@@ -25,35 +27,33 @@ type cloud struct {
 	remote *remote.Remote
 	agent  atomic.Pointer[agent] // the newest
 	wishes chan wish
-	loans  chan chan loan
+	loans  chan lender // of the agent that lives
 
 	// owned by whoever restores, then by follow
 	config *Config         // in force
 	over   <-chan struct{} // closed when the process ends; nil before the first agent lives
 }
 
-// loan is the session of the agent that was asked; gone says that this agent has ended, and that another one may come.
-type loan struct {
-	session remote.Session
-	err     error
-	gone    bool
-}
+// lender waits for the session of one agent. The error is errGone where that has ended, and another one may come.
+type lender func(ctx context.Context) (remote.Session, error)
+
+var errGone = errors.New("the agent goes on as another one")
 
 // openCloud makes a.cloud, where the file allows the cloud anything, and puts in force what the cloud wanted before the
 // process started: the spools are opened with those settings, not first with the file's.
 func (a *agent) openCloud() error {
 	r := a.config.Remote
-	if a.cloud = a.world.cloud; a.cloud != nil || len(r.Change) == 0 && len(r.Methods) == 0 && !r.Messages {
+	if a.cloud = a.world.cloud; a.cloud != nil || !a.config.asked() {
 		return nil
 	}
 	dir, err := durable.Open(filepath.Join(a.config.Device.State, "remote"), a.world.step)
 	if err != nil {
 		return err
 	}
-	c := &cloud{file: a.config, config: a.config, source: a.world.file, level: &remote.Level{Var: a.level}, wishes: make(chan wish), loans: make(chan chan loan)}
+	c := &cloud{file: a.config, config: a.config, source: a.world.file, level: &remote.Level{Var: a.level}, wishes: make(chan wish), loans: make(chan lender)}
 	c.remote = remote.New(remote.Config{
 		Lend: c.lend, Key: r.Key, Change: r.Change, Methods: r.Methods, Every: r.Report, Spread: a.world.spread, Files: dir,
-		Settings: []remote.Setting{{Path: "log.level", Apply: c.setLevel}, {Path: "telemetry", Apply: c.setTelemetry}},
+		Settings: []remote.Setting{{Path: levelPath, Apply: c.setLevel}, {Path: telemetryPath, Apply: c.setTelemetry}},
 		Validate: c.wrong, Status: c.status,
 		Actions: remote.Actions{
 			Status: func() any { return c.agent.Load().board.now() },
@@ -104,10 +104,21 @@ func (c *cloud) run(ctx context.Context, a *agent) error {
 			return ctx.Err()
 		case w := <-c.wishes:
 			return &reconfigured{w}
-		case answer := <-c.loans:
-			s, err := a.lend(ctx)
-			answer <- loan{s, err, ctx.Err() != nil}
+		case c.loans <- a.lender(ctx):
 		}
+	}
+}
+
+func (a *agent) lender(life context.Context) lender {
+	return func(ctx context.Context) (remote.Session, error) {
+		ctx, cancel := context.WithCancel(ctx)
+		defer cancel()
+		defer context.AfterFunc(life, cancel)()
+		s, err := a.lend(ctx)
+		if life.Err() != nil {
+			return nil, errGone
+		}
+		return s, err
 	}
 }
 
@@ -131,14 +142,13 @@ func (c *cloud) handlers() (h iothub.Handlers) {
 // lend is the session in force, once there is one: of this agent, or of the one after it.
 func (c *cloud) lend(ctx context.Context) (remote.Session, error) {
 	for {
-		answer := make(chan loan, 1)
 		select {
-		case c.loans <- answer:
+		case lend := <-c.loans:
+			if s, err := lend(ctx); err != errGone {
+				return s, err
+			}
 		case <-ctx.Done():
 			return nil, ctx.Err()
-		}
-		if l := <-answer; !l.gone {
-			return l.session, l.err
 		}
 	}
 }
@@ -225,7 +235,7 @@ func (c *cloud) setLevel(value any) error {
 // process: what was promised is on the disk, or gets there on the way. An error means that the old one goes on.
 func (c *cloud) setTelemetry(value any) error {
 	changes, _ := value.(map[string]any)
-	next, err := c.changed(map[string]any{"telemetry": changes})
+	next, err := c.changed(map[string]any{telemetryPath: changes})
 	if err != nil {
 		return err
 	}

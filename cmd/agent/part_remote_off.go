@@ -9,11 +9,12 @@ import (
 	"github.com/devid-agent/devid-agent/telemetry/iothub"
 )
 
+const builtRemote = false
+
 type cloud struct{}
 
 func (a *agent) openCloud() error {
-	c := a.config.Remote
-	if len(c.Change) == 0 && len(c.Methods) == 0 && !c.Messages {
+	if !a.config.asked() {
 		return nil
 	}
 	return notBuiltIn("answers for the cloud", "noremote")

@@ -67,7 +67,7 @@ func TestAProgramAnswersMethodsAndTakesMessagesOverTheSocketAlsoWhileSettingsCha
 		if _, err := r.cloud.SendC2D(gatewayID, sim.ToDevice{ID: "m-1", Body: []byte("open"), Properties: map[string]string{"valve": "3"}}); err != nil {
 			t.Fatal(err)
 		}
-		status, text := r.ask("GET", "/v1/messages/next?wait=20s&lease=5m", "")
+		status, text := r.ask("GET", "/v1/messages/next?wait=2m&lease=5m", "")
 		var m struct {
 			ID, Text   string
 			Properties map[string]string

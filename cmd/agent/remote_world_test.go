@@ -3,7 +3,6 @@
 package main
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -27,6 +26,7 @@ import (
 // ruled is a gateway with a configuration file, and the cloud that it listens to.
 type ruled struct {
 	*testing.T
+	name  string // at the hub
 	dir   string
 	cloud *sim.Cloud
 	keys  *keystest.Store
@@ -37,22 +37,15 @@ type ruled struct {
 	limit time.Duration // of a wait
 }
 
-// journal may be read while the agent writes it.
-type journal struct {
-	mu   sync.Mutex
-	text bytes.Buffer
-}
+// journal is the agent's log, in a file: it may be read while the agent writes it.
+type journal struct{ *os.File }
 
-func (j *journal) Write(b []byte) (int, error) {
-	j.mu.Lock()
-	defer j.mu.Unlock()
-	return j.text.Write(b)
-}
-
-func (j *journal) String() string {
-	j.mu.Lock()
-	defer j.mu.Unlock()
-	return j.text.String()
+func (j journal) String() string {
+	text, err := os.ReadFile(j.Name())
+	if err != nil {
+		return err.Error()
+	}
+	return string(text)
 }
 
 // allowed is what the file of the stories lets the cloud do.
@@ -66,13 +59,19 @@ telemetry: {sensors: {interval: 1h, sources: [uptime]}, ingest: {socket: %s}}
 func newRuled(t *testing.T, dir string, cloud *sim.Cloud, text string) *ruled {
 	t.Helper()
 	bootstrapped(t, dir, cloud)
-	r := &ruled{T: t, limit: time.Minute, dir: dir, cloud: cloud, keys: keystest.NewStore(keys.ECDSAP256), text: text + `device: {id: ` + gatewayID + `, state: state}
+	r := &ruled{T: t, name: gatewayID, limit: patience, dir: dir, cloud: cloud, keys: keystest.NewStore(keys.ECDSAP256), text: text + `device: {id: ` + gatewayID + `, state: state}
 bootstrap: {certificate: bootstrap.pem, key: bootstrap.key}
 status: {file: run/status.json}
 `}
-	if err := os.WriteFile(filepath.Join(dir, "agent.yaml"), []byte(r.text), 0o600); err != nil {
+	log, err := os.Create(filepath.Join(dir, "log"))
+	if err == nil {
+		err = os.WriteFile(filepath.Join(dir, "agent.yaml"), []byte(r.text), 0o600)
+	}
+	if err != nil {
 		t.Fatal(err)
 	}
+	r.log = journal{log}
+	t.Cleanup(func() { _ = log.Close() })
 	return r
 }
 
@@ -132,7 +131,7 @@ func (r *ruled) start() (stop func() error) {
 	ctx, cancel := context.WithCancel(r.Context())
 	over := make(chan error, 1)
 	go func() {
-		over <- lives(ctx, c, w, slog.New(slog.NewTextHandler(&r.log, &slog.HandlerOptions{Level: &r.level})))
+		over <- lives(ctx, c, w, slog.New(slog.NewTextHandler(r.log, &slog.HandlerOptions{Level: &r.level})))
 	}()
 	stop = sync.OnceValue(func() error { cancel(); return <-over })
 	r.Cleanup(func() { _ = stop() })
@@ -144,7 +143,7 @@ func (r *ruled) wait(what string, is func() bool) {
 	r.Helper()
 	for end := time.Now().Add(r.limit); !is(); time.Sleep(20 * time.Millisecond) {
 		if time.Now().After(end) {
-			r.Fatalf("not in time: %s\n%s", what, r.cloud.Reported(gatewayID))
+			r.Fatalf("not in time: %s\n%s", what, r.cloud.Reported(r.name))
 		}
 	}
 }
@@ -152,7 +151,7 @@ func (r *ruled) wait(what string, is func() bool) {
 // desire merges what the cloud wants into our part of the twin.
 func (r *ruled) desire(patch string) {
 	r.Helper()
-	if _, err := r.cloud.SetDesired(gatewayID, []byte(`{"devid-agent":`+patch+`}`)); err != nil {
+	if _, err := r.cloud.SetDesired(r.name, []byte(`{"devid-agent":`+patch+`}`)); err != nil {
 		r.Fatal(err)
 	}
 }
@@ -174,7 +173,7 @@ func (r *ruled) told(applied bool) string {
 				} `json:"devid-agent"`
 			} `json:"reported"`
 		}
-		if err := json.Unmarshal(r.cloud.Twin(gatewayID), &twin); err != nil {
+		if err := json.Unmarshal(r.cloud.Twin(r.name), &twin); err != nil {
 			r.Fatal(err)
 		}
 		errors = twin.Reported.Agent.Errors
@@ -195,7 +194,7 @@ func (r *ruled) status() *status {
 
 func (r *ruled) online() {
 	r.Helper()
-	r.wait("the agent is online and has read its twin", func() bool { return strings.Contains(string(r.cloud.Reported(gatewayID)), `"applied"`) })
+	r.wait("the agent is online and has read its twin", func() bool { return strings.Contains(string(r.cloud.Reported(r.name)), `"applied"`) })
 }
 
 // ask is one request to the agent's socket.
@@ -224,7 +223,7 @@ func (r *ruled) ask(method, path, body string) (int, string) {
 
 func (r *ruled) invoke(name, payload string) (int, string) {
 	r.Helper()
-	a, err := r.cloud.Invoke(r.Context(), gatewayID, name, []byte(payload), 0)
+	a, err := r.cloud.Invoke(r.Context(), r.name, name, []byte(payload), 0)
 	if err != nil {
 		return 0, err.Error()
 	}

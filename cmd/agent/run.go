@@ -21,6 +21,7 @@ func runCommand(ctx context.Context, o *commands.Options, _ io.Writer) error {
 	asked := make(chan os.Signal, 1)
 	signal.Notify(asked, syscall.SIGUSR1) // before anybody can know this process by the lock
 	defer signal.Stop(asked)
+	signal.Notify(make(chan os.Signal, 1), syscall.SIGPIPE) // who reads the log may go: that ends no process (os/signal, "SIGPIPE")
 	renewals := make(chan struct{}, 1)
 	go forwardSignal(ctx, asked, renewals)
 	c, w, log, err := setUp(o)
@@ -159,12 +160,12 @@ func renewRunning(ctx context.Context, o *commands.Options, c *Config, pid int, 
 		return err
 	}
 	asked := time.Now()
-	if err := syscall.Kill(pid, syscall.SIGUSR1); err != nil {
-		return fault.AskOperator(fmt.Errorf("ask process %d to renew: %w", pid, err), "run this as root or as the user of the agent")
+	if err := wake(pid); err != nil {
+		return err
 	}
-	ctx, cancel := context.WithTimeout(ctx, 5*time.Minute)
+	waiting, cancel := context.WithTimeout(ctx, 5*time.Minute)
 	defer cancel()
-	for sleep(ctx, 200*time.Millisecond) {
+	for sleep(waiting, 200*time.Millisecond) {
 		now, _, err := identity.Look(identityDir(c))
 		if err != nil {
 			return err
@@ -176,7 +177,18 @@ func renewRunning(ctx context.Context, o *commands.Options, c *Config, pid int, 
 			return fault.AskOperator(errors.New(t.Error), t.Hint)
 		}
 	}
-	return errors.New("renew: no answer from the agent within 5 minutes; see devid-agent status")
+	if ctx.Err() != nil {
+		return ctx.Err()
+	}
+	return fault.AskOperator(errors.New("the agent has not renewed within 5 minutes"), "see what keeps it: devid-agent status")
+}
+
+// wake asks the agent that has the state directory for a renewal.
+func wake(pid int) error {
+	if err := syscall.Kill(pid, syscall.SIGUSR1); err != nil {
+		return fault.AskOperator(fmt.Errorf("wake the agent, process %d: %w", pid, err), "run this as root or as the user of the agent")
+	}
+	return nil
 }
 
 // failedSince is what the running agent says of a renewal that it tried after asked, and that failed.

@@ -237,7 +237,7 @@ func (c *Config) upload(ctx context.Context, text []byte) (blob string, err erro
 	}
 	u := iothub.Uploader{Roots: roots, UserAgent: userAgent(), Connect: c.Remote.Upload.Connect, Storage: c.Remote.Upload.Storage, Dial: proxied(c, nil)}
 	if c.tokens() {
-		u.Token = tokens((&agent{config: c, keys: store}).hubMAC())
+		u.Token = tokens(c.hubMAC(store))
 	}
 	name := "support-" + time.Now().UTC().Format("20060102T150405Z") + ".json"
 	return u.Upload(ctx, current, iothub.File{Name: name, Type: "application/json", Size: int64(len(text)), Body: bytes.NewReader(text)})

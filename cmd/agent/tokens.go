@@ -25,14 +25,13 @@ func tokens(mac sas.MAC) func(ctx context.Context, resource string, expiry time.
 }
 
 // hubMAC signs the tokens for the hub with the key that the device has enrolled with.
-func (a *agent) hubMAC() sas.MAC {
-	c := a.config
+func (c *Config) hubMAC(store keys.Store) sas.MAC {
 	switch {
 	case c.Hub.SymmetricKey != "":
 		return fileMAC(func() ([]byte, error) { return readSymmetricKey("hub.symmetric_key", c.Hub.SymmetricKey) })
 	case c.Provisioning.DPS.Attestation == attestTPM:
 		return func(ctx context.Context, data []byte) ([]byte, error) {
-			chip, err := endorsed(a.keys)
+			chip, err := endorsed(store)
 			if err != nil {
 				return nil, err
 			}

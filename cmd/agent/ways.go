@@ -43,7 +43,7 @@ func (a *agent) way(ctx context.Context) (way, error) {
 		return way{}, err
 	}
 	if a.config.tokens() {
-		return way{keys: a.keys, first: provisioning.Placed(a.place(client)), mac: a.hubMAC()}, nil
+		return way{keys: a.keys, first: provisioning.Placed(a.place(client)), mac: a.config.hubMAC(a.keys)}, nil
 	}
 	w := way{keys: a.keys, first: client}
 	if a.config.Provisioning.Issuer == issuerNone || a.config.Keys.Policy == policySame {
@@ -136,7 +136,7 @@ type certifier interface {
 	First() provisioning.Issuer
 }
 
-// server is the one of that name, the same for the life of the process: while it has not said yes or no, it is asked
+// server is the one of that name, the same for the life of this agent: while it has not said yes or no, it is asked
 // the same again.
 func (a *agent) server(name string) (certifier, error) {
 	if s := a.servers[name]; s != nil {
