@@ -9,6 +9,8 @@ import (
 	"path/filepath"
 	"time"
 
+	"github.com/devid-agent/devid-agent/examples/process"
+	"github.com/devid-agent/devid-agent/examples/stage"
 	"github.com/devid-agent/devid-agent/sim"
 )
 
@@ -45,10 +47,6 @@ func (b *bench) newAgent(w wish) (*agent, error) {
 	if _, err := makeClient(b.cloud, b.dir, device); err != nil {
 		return nil, err
 	}
-	text, err := os.ReadFile(filepath.Join(b.files, "agent.yaml"))
-	if err != nil {
-		return nil, err
-	}
 	values := map[string]string{
 		"DEVICE": device, "DIR": w.dir, "RUN": run, "TPM": b.chip.socket, "BOOTSTRAP": b.file(device), "ID_SCOPE": sim.IDScope,
 		"DPS": b.cloud.DPSAddr(), "DPS_ROOTS": b.file("cloud.pem"), "HUB": or(w.hub, b.broker.tls), "HUB_ROOTS": or(w.roots, b.broker.server.roots),
@@ -60,8 +58,22 @@ func (b *bench) newAgent(w wish) (*agent, error) {
 		a.door.address, a.door.topic = a.file("mqtt.sock"), stream
 		values["MQTT"] = "    mqtt:\n      listen: " + a.door.address
 	}
-	filled := os.Expand(string(text), func(name string) string { return values[name] })
-	return a, os.WriteFile(filepath.Join(w.dir, "agent.yaml"), []byte(filled), 0o600)
+	return a, stage.Configure(a.file("agent.yaml"), filepath.Join(b.files, "agent.yaml"), values)
+}
+
+// bringOnline starts a new agent, and waits until the hub has accepted it.
+func (b *bench) bringOnline(ctx context.Context, w wish) (*agent, error) {
+	a, err := b.newAgent(w)
+	if err != nil {
+		return nil, err
+	}
+	if err = a.start(); err == nil {
+		err = a.online(ctx)
+	}
+	if err != nil {
+		a.kill()
+	}
+	return a, err
 }
 
 func (a *agent) file(name string) string { return filepath.Join(a.dir, name) }
@@ -74,12 +86,12 @@ func (a *agent) socket() string { return a.file("ingest.sock") }
 
 // start starts the process, with the limits that its unit has.
 func (a *agent) start() (err error) {
-	a.process, err = background(a.log(), []string{"GOMEMLIMIT=48MiB", "GOMAXPROCS=1"}, a.program, "run", "--config", a.file("agent.yaml"))
+	a.process, err = process.Start(a.log(), []string{"GOMEMLIMIT=48MiB", "GOMAXPROCS=1"}, a.program, "run", "--config", a.file("agent.yaml"))
 	return err
 }
 
 // kill ends it as a power cut does, without asking.
-func (a *agent) kill() { kill(a.process) }
+func (a *agent) kill() { process.Kill(a.process) }
 
 // intake waits until readings are taken.
 func (a *agent) intake(ctx context.Context) error {
@@ -97,39 +109,28 @@ func (a *agent) online(ctx context.Context) error {
 	})
 }
 
-// status is what the experiments read of the agent's status file.
-type status struct {
-	PID int
-	Hub struct{ State string }
-
-	Identity *struct{ Generation uint64 }
-	Spool    struct {
-		Depth   uint64
-		Damaged uint64
-	}
-}
-
-func (a *agent) status() (s status, err error) {
+func (a *agent) status() (s stage.Status, err error) {
 	b, err := os.ReadFile(filepath.Join(a.run, "status.json"))
 	if err != nil {
 		return s, err
 	}
-	return s, json.Unmarshal(b, &s)
+	err = json.Unmarshal(b, &s)
+	return s, err
 }
 
 // until is the common one, but for an agent that has ended meanwhile.
 func (a *agent) until(ctx context.Context, what string, is func() bool) error {
-	err := until(ctx, what, func() bool { return is() || !lives(a.process) })
-	if err == nil && !lives(a.process) {
-		return fmt.Errorf("the agent ended while we waited for %s: %s", what, tail(a.log()))
+	err := until(ctx, what, func() bool { return is() || !process.Lives(a.process) })
+	if err == nil && !process.Lives(a.process) {
+		return fmt.Errorf("the agent ended while we waited for %s: %s", what, process.Tail(a.log()))
 	}
 	if err != nil {
-		return fmt.Errorf("%w: %s", err, tail(a.log()))
+		return fmt.Errorf("%w: %s", err, process.Tail(a.log()))
 	}
 	return nil
 }
 
-func (a *agent) sample() (sample, error) { return look(a.process.Process.Pid) }
+func (a *agent) sample() (process.Sample, error) { return process.Look(a.process.Process.Pid) }
 
 func until(ctx context.Context, what string, is func() bool) error {
 	ctx, cancel := context.WithTimeout(ctx, 2*time.Minute)

@@ -2,12 +2,12 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
 	"time"
 
+	"github.com/devid-agent/devid-agent/examples/process"
 	"github.com/devid-agent/devid-agent/sim"
 )
 
@@ -59,7 +59,7 @@ func (b *bench) open(ctx context.Context) (err error) {
 		return err
 	}
 	b.client.roots = b.broker.server.roots
-	return errors.Join(os.WriteFile(b.file("cloud.pem"), b.cloud.RootsPEM(), 0o644))
+	return os.WriteFile(b.file("cloud.pem"), b.cloud.RootsPEM(), 0o644)
 }
 
 // observe lets the witness count what the simulated hub accepts, too.
@@ -70,7 +70,7 @@ func (b *bench) close() {
 		b.counter.close()
 	}
 	if b.broker != nil {
-		kill(b.broker.process)
+		process.Kill(b.broker.process)
 	}
 	if b.chip != nil {
 		b.chip.stop()

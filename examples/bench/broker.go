@@ -9,6 +9,8 @@ import (
 	"path/filepath"
 	"strconv"
 
+	"github.com/devid-agent/devid-agent/examples/process"
+	"github.com/devid-agent/devid-agent/examples/stage"
 	"github.com/devid-agent/devid-agent/sim"
 )
 
@@ -27,7 +29,7 @@ func startBroker(ctx context.Context, dir string, cloud *sim.Cloud) (*broker, er
 	}
 	b := &broker{server: server, tls: freeAddress(), plain: freeAddress(), log: filepath.Join(dir, "broker.log")}
 	clients := filepath.Join(dir, "clients.pem")
-	if err := writeChain(clients, cloud.OperationalCA().Raw, cloud.FactoryCA().Raw); err != nil {
+	if err := stage.WriteChain(clients, cloud.OperationalCA().Raw, cloud.FactoryCA().Raw); err != nil {
 		return nil, err
 	}
 	// Without set_tcp_nodelay the first acknowledgement comes 40 ms late, to everybody.
@@ -46,19 +48,19 @@ func startMosquitto(ctx context.Context, dir, name, text string, addresses ...st
 		return nil, err
 	}
 	log := filepath.Join(dir, name+".log")
-	process, err := background(log, nil, program("mosquitto"), "-c", file)
+	cmd, err := process.Start(log, nil, program("mosquitto"), "-c", file)
 	if err != nil {
 		return nil, err
 	}
 	for _, address := range addresses {
-		if err := until(ctx, name+" to listen", func() bool { return listens("tcp", address) || !lives(process) }); err != nil {
+		if err := until(ctx, name+" to listen", func() bool { return listens("tcp", address) || !process.Lives(cmd) }); err != nil {
 			return nil, err
 		}
 	}
-	if !lives(process) {
-		return nil, fmt.Errorf("%s has ended: %s", name, tail(log))
+	if !process.Lives(cmd) {
+		return nil, fmt.Errorf("%s has ended: %s", name, process.Tail(log))
 	}
-	return process, nil
+	return cmd, nil
 }
 
 // user is who mosquitto becomes: root would make it another one, who cannot read our directory.

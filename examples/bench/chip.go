@@ -7,12 +7,14 @@ import (
 	"fmt"
 	"io"
 	"net"
-	"os"
 	"os/exec"
 	"path/filepath"
 	"sync"
 	"syscall"
 	"time"
+
+	"github.com/devid-agent/devid-agent/examples/process"
+	"github.com/devid-agent/devid-agent/examples/stage"
 )
 
 // commandSign is TPM2_Sign (TPM 2.0 Part 2, section 6.5.2).
@@ -36,19 +38,9 @@ type signature struct {
 	took  time.Duration
 }
 
-func startChip(ctx context.Context, dir string) (*chip, error) {
-	c := &chip{socket: filepath.Join(dir, "tpm.sock"), inner: filepath.Join(dir, "swtpm.sock")}
-	state := filepath.Join(dir, "tpm")
-	if err := os.Mkdir(state, 0o700); err != nil {
-		return nil, err
-	}
-	c.process = exec.Command("swtpm", "socket", "--tpm2", "--tpmstate", "dir="+state, "--server", "type=unixio,path="+c.inner,
-		"--ctrl", "type=unixio,path="+c.inner+".ctrl", "--flags", "not-need-init,startup-clear")
-	c.process.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
-	if err := c.process.Start(); err != nil {
-		return nil, fmt.Errorf("start the TPM: %w (apt-get install swtpm)", err)
-	}
-	if err := until(ctx, "the TPM", func() bool { _, err := os.Stat(c.inner); return err == nil }); err != nil {
+func startChip(ctx context.Context, dir string) (c *chip, err error) {
+	c = &chip{socket: filepath.Join(dir, "tpm.sock"), inner: filepath.Join(dir, "swtpm.sock")}
+	if c.process, err = stage.StartTPM(ctx, filepath.Join(dir, "tpm"), c.inner); err != nil {
 		return nil, err
 	}
 	l, err := net.Listen("unix", c.socket)
@@ -59,10 +51,7 @@ func startChip(ctx context.Context, dir string) (*chip, error) {
 	return c, nil
 }
 
-func (c *chip) stop() {
-	_ = c.process.Process.Kill()
-	_ = c.process.Wait()
-}
+func (c *chip) stop() { process.Kill(c.process) }
 
 func (c *chip) serve(l net.Listener) {
 	for {

@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"os"
 	"time"
+
+	"github.com/devid-agent/devid-agent/examples/process"
 )
 
 // job is what each contestant is given: the same readings, to the same broker.
@@ -39,14 +41,14 @@ func (j job) source() *source {
 // outcome is what the counter saw, and what it cost the contestant.
 type outcome struct {
 	tally
-	cost sample        // from the first reading that was handed over on
-	took time.Duration // from then to the arrival of the last
+	cost process.Sample // from the first reading that was handed over on
+	took time.Duration  // from then to the arrival of the last
 }
 
 func (o outcome) rate() float64 { return float64(o.unique) / o.took.Seconds() }
 
 // cpu is seconds of processor per 100,000 readings.
-func (o outcome) cpu() float64 { return o.cost.cpu.Seconds() * 100_000 / float64(o.unique) }
+func (o outcome) cpu() float64 { return o.cost.CPU.Seconds() * 100_000 / float64(o.unique) }
 
 // contestant is a program that takes readings and makes them arrive.
 type contestant struct {
@@ -87,7 +89,7 @@ func (b *bench) compete(ctx context.Context, c contestant, j job) (outcome, erro
 	}
 	o.took = o.last.Sub(o.began)
 	b.tell("%-18s %6d readings, %8.0f/s, %6.2f s of processor per 100,000, %5.1f MB at most%s",
-		c.name, o.unique, o.rate(), o.cpu(), mega(o.cost.peak), o.troubles(j.n))
+		c.name, o.unique, o.rate(), o.cpu(), mega(o.cost.Peak), o.troubles(j.n))
 	return o, nil
 }
 
@@ -106,7 +108,7 @@ func (o outcome) troubles(n int) (s string) {
 
 // daemon lets a process that runs already do the job.
 func (b *bench) daemon(ctx context.Context, pid int, j job, feed func(*source) error) (o outcome, err error) {
-	before, err := look(pid)
+	before, err := process.Look(pid)
 	if err != nil {
 		return o, err
 	}
@@ -121,8 +123,8 @@ func (b *bench) daemon(ctx context.Context, pid int, j job, feed func(*source) e
 	if err := <-fed; err != nil {
 		return o, fmt.Errorf("hand over: %w", err)
 	}
-	after, err := look(pid)
-	o.cost = sample{cpu: after.cpu - before.cpu, written: after.written - before.written, steady: after.steady, peak: after.peak}
+	after, err := process.Look(pid)
+	o.cost = after.Since(before)
 	return o, err
 }
 
@@ -130,14 +132,11 @@ func runAgent(ctx context.Context, b *bench, j job) (outcome, error) { return b.
 
 // runAgent does the job with a stream as those lines say.
 func (b *bench) runAgent(ctx context.Context, j job, streams string) (o outcome, err error) {
-	a, err := b.newAgent(wish{dir: j.dir, hub: j.hub, streams: streams})
+	a, err := b.bringOnline(ctx, wish{dir: j.dir, hub: j.hub, streams: streams})
 	if err != nil {
 		return o, err
 	}
 	defer a.kill()
-	if err := a.start(); err != nil {
-		return o, err
-	}
 	if err := b.warmUp(ctx, a, j); err != nil {
 		return o, err
 	}

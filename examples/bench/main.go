@@ -7,12 +7,11 @@ import (
 	"errors"
 	"flag"
 	"fmt"
-	"os"
-	"os/signal"
 	"slices"
 	"strings"
-	"syscall"
 	"time"
+
+	"github.com/devid-agent/devid-agent/examples/stage"
 )
 
 type options struct {
@@ -43,14 +42,7 @@ func main() {
 	flag.IntVar(&o.kills, "kills", 20, "how often the agent is killed in the row crash")
 	flag.IntVar(&o.window, "window", 200, "messages in flight, of the agent and of paho")
 	flag.Parse()
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	defer stop()
-	ctx, cancel := context.WithTimeout(ctx, limit)
-	defer cancel()
-	if err := measure(ctx, o); err != nil {
-		fmt.Fprintln(os.Stderr, "bench:", err)
-		os.Exit(1)
-	}
+	stage.Run("bench", limit, func(ctx context.Context) (bool, error) { return true, measure(ctx, o) })
 }
 
 // row is one experiment.

@@ -10,15 +10,17 @@ import (
 	"os/exec"
 	"path/filepath"
 	"time"
+
+	"github.com/devid-agent/devid-agent/examples/process"
 )
 
 func runTelegraf(ctx context.Context, b *bench, j job) (o outcome, err error) {
-	process, err := b.startTelegraf(ctx, j, "disk")
+	cmd, err := b.startTelegraf(ctx, j, "disk")
 	if err != nil {
 		return o, err
 	}
-	defer kill(process)
-	return b.daemon(ctx, process.Process.Pid, j, func(s *source) error {
+	defer process.Kill(cmd)
+	return b.daemon(ctx, cmd.Process.Pid, j, func(s *source) error {
 		return b.feedTelegraf(ctx, j.dir, s)
 	})
 }
@@ -35,16 +37,16 @@ func (b *bench) startTelegraf(ctx context.Context, j job, strategy string) (*exe
 		return nil, err
 	}
 	log := filepath.Join(j.dir, "telegraf.log")
-	process, err := background(log, nil, filepath.Join(b.cache, "telegraf"), "--config", file)
+	cmd, err := process.Start(log, nil, filepath.Join(b.cache, "telegraf"), "--config", file)
 	if err != nil {
 		return nil, err
 	}
 	socket := filepath.Join(j.dir, "telegraf.sock")
-	err = until(ctx, "telegraf to take readings", func() bool { return listens("unix", socket) || !lives(process) })
-	if err == nil && !lives(process) {
-		err = fmt.Errorf("it has ended: %s", tail(log))
+	err = until(ctx, "telegraf to take readings", func() bool { return listens("unix", socket) || !process.Lives(cmd) })
+	if err == nil && !process.Lives(cmd) {
+		err = fmt.Errorf("it has ended: %s", process.Tail(log))
 	}
-	return process, err
+	return cmd, err
 }
 
 // feedTelegraf writes lines to its socket, which confirms nothing: what it read it has accepted.
@@ -79,43 +81,43 @@ func writeLines(ctx context.Context, to io.Writer, s *source) error {
 }
 
 func runBridge(ctx context.Context, b *bench, j job) (o outcome, err error) {
-	process, local, err := b.connectBridge(ctx, j)
+	cmd, local, err := b.connectBridge(ctx, j)
 	if err != nil {
 		return o, err
 	}
-	defer kill(process)
-	return b.daemon(ctx, process.Process.Pid, j, func(s *source) error {
+	defer process.Kill(cmd)
+	return b.daemon(ctx, cmd.Process.Pid, j, func(s *source) error {
 		return intake{kind: "mqtt", network: "tcp", address: local, topic: topic}.feed(ctx, s, func(int, int) {})
 	})
 }
 
 // connectBridge returns when a first reading has come through, as the others are waited for. Now and then a bridge does not
 // connect; then another one is started.
-func (b *bench) connectBridge(ctx context.Context, j job) (process *exec.Cmd, local string, err error) {
+func (b *bench) connectBridge(ctx context.Context, j job) (cmd *exec.Cmd, local string, err error) {
 	for range 3 {
-		if process, local, err = b.startBridge(ctx, j); err != nil {
+		if cmd, local, err = b.startBridge(ctx, j); err != nil {
 			return nil, "", err
 		}
 		door := intake{kind: "mqtt", network: "tcp", address: local, topic: topic}
 		err = door.feed(ctx, newSource(b.number(1), 1), func(int, int) {})
 		if t, _ := b.counter.await(ctx, 1, 10*time.Second); err == nil && t.unique == 1 {
-			return process, local, nil
+			return cmd, local, nil
 		}
-		kill(process)
+		process.Kill(cmd)
 	}
-	return nil, "", fmt.Errorf("it does not connect: %v %s", err, tail(filepath.Join(j.dir, "bridge.log")))
+	return nil, "", fmt.Errorf("it does not connect: %v %s", err, process.Tail(filepath.Join(j.dir, "bridge.log")))
 }
 
 // startBridge starts a second mosquitto on the device, which hands on what it is given, and saves its database each second.
-func (b *bench) startBridge(ctx context.Context, j job) (process *exec.Cmd, local string, err error) {
+func (b *bench) startBridge(ctx context.Context, j job) (cmd *exec.Cmd, local string, err error) {
 	local = freeAddress()
 	text := fmt.Sprintf("user %s\nset_tcp_nodelay true\nmax_queued_messages 0\npersistence true\npersistence_location %s/\nautosave_interval 1\n"+
 		"log_type error\nlistener %s 127.0.0.1\nallow_anonymous true\n"+
 		"connection hub\naddress %s\ntopic devices/# out 1\nremote_clientid bridge\nlocal_clientid local\nnotifications false\ncleansession false\nrestart_timeout 1\ntry_private false\n"+
 		"bridge_cafile %s\nbridge_certfile %s\nbridge_keyfile %s\nbridge_protocol_version mqttv311\n",
 		user(), j.dir, port(local), j.hub, b.client.roots, b.client.certificate, b.client.key)
-	process, err = startMosquitto(ctx, j.dir, "bridge", text, local)
-	return process, local, err
+	cmd, err = startMosquitto(ctx, j.dir, "bridge", text, local)
+	return cmd, local, err
 }
 
 func runPaho(ctx context.Context, b *bench, j job) (outcome, error) {
@@ -140,7 +142,7 @@ func (b *bench) lines(ctx context.Context, j job, cmd *exec.Cmd) (o outcome, err
 	if err := cmd.Start(); err != nil {
 		return o, err
 	}
-	defer kill(cmd)
+	defer process.Kill(cmd)
 	fed := make(chan error, 1)
 	go func() {
 		err := writeLines(ctx, in, j.source())
@@ -156,6 +158,6 @@ func (b *bench) lines(ctx context.Context, j job, cmd *exec.Cmd) (o outcome, err
 	if err := cmd.Wait(); err != nil {
 		return o, err
 	}
-	o.cost = spent(cmd.ProcessState)
+	o.cost = process.Spent(cmd.ProcessState)
 	return o, nil
 }

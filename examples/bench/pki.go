@@ -7,14 +7,13 @@ import (
 	"crypto/rand"
 	"crypto/x509"
 	"crypto/x509/pkix"
-	"encoding/pem"
 	"errors"
 	"math/big"
 	"net"
-	"os"
 	"path/filepath"
 	"time"
 
+	"github.com/devid-agent/devid-agent/examples/stage"
 	"github.com/devid-agent/devid-agent/sim"
 )
 
@@ -39,7 +38,7 @@ func makeServer(dir string) (c credential, err error) {
 		DNSNames: []string{sim.HubHost, "localhost"}, IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)},
 		KeyUsage: x509.KeyUsageDigitalSignature, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth}}
 	return c, errors.Join(writeCertificate(c.roots, root, root, rootKey.Public(), rootKey),
-		writeCertificate(c.certificate, server, root, key.Public(), rootKey), writeKey(c.key, key))
+		writeCertificate(c.certificate, server, root, key.Public(), rootKey), stage.WriteKey(c.key, key))
 }
 
 func writeCertificate(file string, template, parent *x509.Certificate, public crypto.PublicKey, signer crypto.Signer) error {
@@ -47,39 +46,11 @@ func writeCertificate(file string, template, parent *x509.Certificate, public cr
 	if err != nil {
 		return err
 	}
-	return writeChain(file, der)
+	return stage.WriteChain(file, der)
 }
 
-func writeChain(file string, chain ...[]byte) error {
-	var text []byte
-	for _, der := range chain {
-		text = append(text, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der})...)
-	}
-	return os.WriteFile(file, text, 0o644)
-}
-
-func writeKey(file string, key any) error {
-	der, err := x509.MarshalPKCS8PrivateKey(key)
-	if err != nil {
-		return err
-	}
-	return os.WriteFile(file, pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der}), 0o600)
-}
-
-// makeClient gives a client a software key of P-256, and a certificate of the simulated cloud's factory.
-func makeClient(cloud *sim.Cloud, dir, name string) (c credential, err error) {
-	c = credential{certificate: filepath.Join(dir, name+".pem"), key: filepath.Join(dir, name+".key")}
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		return c, err
-	}
-	certificates, err := cloud.Bootstrap(name, key.Public(), 24*time.Hour)
-	if err != nil {
-		return c, err
-	}
-	var chain [][]byte
-	for _, one := range certificates {
-		chain = append(chain, one.Raw)
-	}
-	return c, errors.Join(writeChain(c.certificate, chain...), writeKey(c.key, key))
+// makeClient gives a client a software key, and a certificate of the simulated cloud's factory.
+func makeClient(cloud *sim.Cloud, dir, name string) (credential, error) {
+	file := filepath.Join(dir, name)
+	return credential{certificate: file + ".pem", key: file + ".key"}, stage.Bootstrap(cloud, name, file)
 }

@@ -6,6 +6,8 @@ import (
 	"math"
 	"os"
 	"time"
+
+	"github.com/devid-agent/devid-agent/examples/stage"
 )
 
 // flashPace is how many readings a second there are, where the pace matters.
@@ -94,7 +96,7 @@ func (b *bench) bytesFor(ctx context.Context, w writer) (float64, error) {
 	}
 	value := float64(at[1]-at[0]) / float64(o.unique)
 	b.tell("%-26s %s B to the device for a message, %s by /proc/PID/io; %s to send it later", w.name, number(value),
-		number(float64(o.cost.written)/float64(o.unique)), number(float64(at[2]-at[1])/float64(o.unique)))
+		number(float64(o.cost.Written)/float64(o.unique)), number(float64(at[2]-at[1])/float64(o.unique)))
 	return value, nil
 }
 
@@ -103,7 +105,7 @@ func (b *bench) bytesByProcess(ctx context.Context, w writer) (float64, error) {
 	if err != nil {
 		return 0, err
 	}
-	return float64(o.cost.written) / float64(o.unique), nil
+	return float64(o.cost.Written) / float64(o.unique), nil
 }
 
 // agentOf runs the agent with a stream of that kind.
@@ -156,22 +158,13 @@ func (b *bench) fillAway(ctx context.Context, a *agent, p *proxy, j job) (o outc
 	if err := a.door.feed(ctx, j.source(), func(int, int) {}); err != nil {
 		return o, err
 	}
-	if err := pause(ctx, 1500*time.Millisecond); err != nil { // longer than a reading may be in memory
+	if err := stage.Wait(ctx, 1500*time.Millisecond); err != nil { // longer than a reading may be in memory
 		return o, err
 	}
 	j.kept()
 	after, err := a.sample()
-	o.cost = sample{cpu: after.cpu - before.cpu, written: after.written - before.written, steady: after.steady, peak: after.peak}
+	o.cost = after.Since(before)
 	return o, err
-}
-
-func pause(ctx context.Context, d time.Duration) error {
-	select {
-	case <-ctx.Done():
-		return ctx.Err()
-	case <-time.After(d):
-		return nil
-	}
 }
 
 // spoolBytes is what the agent's spool takes on disk.

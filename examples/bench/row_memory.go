@@ -4,6 +4,9 @@ import (
 	"context"
 	"sync"
 	"time"
+
+	"github.com/devid-agent/devid-agent/examples/process"
+	"github.com/devid-agent/devid-agent/examples/stage"
 )
 
 // Goals of memory, in bytes.
@@ -19,11 +22,11 @@ func memory(ctx context.Context, b *bench) error {
 		return err
 	}
 	defer p.close()
-	a, err := b.newAgent(wish{hub: p.address(), spool: "1GiB"})
+	a, err := b.bringOnline(ctx, wish{hub: p.address(), spool: "1GiB"})
 	if err != nil {
 		return err
 	}
-	defer func() { a.kill() }()
+	defer a.kill()
 	if err := b.atRest(ctx, a); err != nil {
 		return err
 	}
@@ -39,12 +42,6 @@ func (b *bench) judgeMemory(what string, bytes int64, most float64, goal, peer s
 
 // atRest gives the agent ten readings, leaves it alone, and looks at it; then telegraf the same.
 func (b *bench) atRest(ctx context.Context, a *agent) error {
-	if err := a.start(); err != nil {
-		return err
-	}
-	if err := a.online(ctx); err != nil {
-		return err
-	}
 	if err := b.hand(ctx, a, 10); err != nil {
 		return err
 	}
@@ -52,7 +49,7 @@ func (b *bench) atRest(ctx context.Context, a *agent) error {
 	if b.quick {
 		calm = 3 * time.Second
 	}
-	if err := pause(ctx, calm); err != nil {
+	if err := stage.Wait(ctx, calm); err != nil {
 		return err
 	}
 	s, err := a.sample()
@@ -60,25 +57,25 @@ func (b *bench) atRest(ctx context.Context, a *agent) error {
 		return err
 	}
 	peer, err := b.telegrafAtRest(ctx, calm)
-	b.judgeMemory("at rest", s.steady, goalRest, "≤ 12 MB", "telegraf "+number(mega(peer))+" MB")
+	b.judgeMemory("at rest", s.Steady, goalRest, "≤ 12 MB", "telegraf "+number(mega(peer))+" MB")
 	return err
 }
 
 func (b *bench) telegrafAtRest(ctx context.Context, calm time.Duration) (int64, error) {
 	j := job{hub: b.broker.tls, dir: b.dir, first: b.number(10), n: 10}
-	process, err := b.startTelegraf(ctx, j, "disk")
+	cmd, err := b.startTelegraf(ctx, j, "disk")
 	if err != nil {
 		return 0, err
 	}
-	defer kill(process)
+	defer process.Kill(cmd)
 	if err := b.feedTelegraf(ctx, j.dir, j.source()); err != nil {
 		return 0, err
 	}
-	if err := pause(ctx, calm); err != nil {
+	if err := stage.Wait(ctx, calm); err != nil {
 		return 0, err
 	}
-	s, err := look(process.Process.Pid)
-	return s.steady, err
+	s, err := process.Look(cmd.Process.Pid)
+	return s.Steady, err
 }
 
 // hand hands n readings to an agent that is online, and waits until they have come.
@@ -96,7 +93,7 @@ func (b *bench) burst(ctx context.Context, a *agent) error {
 		return err
 	}
 	s, err := a.sample()
-	b.judgeMemory("at most, with a burst of "+count(b.scale(100_000)), s.peak, goalPeak, "≤ 24 MB", "")
+	b.judgeMemory("at most, with a burst of "+count(b.scale(100_000)), s.Peak, goalPeak, "≤ 24 MB", "")
 	return err
 }
 
@@ -135,8 +132,8 @@ func (b *bench) backlog(ctx context.Context, a *agent, p *proxy) error {
 	b.tell("%d accepted at %s/s and sent at %s/s%s", n, number(accepted), number(sent), outcome{tally: t}.troubles(n))
 	b.results.judge(verdict{Row: "memory", What: "accepted a second, with the hub away", Measured: number(accepted) + "/s"})
 	b.results.judge(verdict{Row: "memory", What: "sent a second, of what waited", Measured: number(sent) + "/s"})
-	b.judgeMemory("at most, with "+count(n)+" that wait", max(filled.peak, drained.peak), goalPeak, "≤ 24 MB", "")
-	b.results.note("memory: %.1f MB at most while %s readings were taken in, %.1f MB while they were sent; %d lost", mega(filled.peak), count(n), mega(drained.peak), n-t.unique)
+	b.judgeMemory("at most, with "+count(n)+" that wait", max(filled.Peak, drained.Peak), goalPeak, "≤ 24 MB", "")
+	b.results.note("memory: %.1f MB at most while %s readings were taken in, %.1f MB while they were sent; %d lost", mega(filled.Peak), count(n), mega(drained.Peak), n-t.unique)
 	b.results.plots = append(b.results.plots, plot{file: "memory", title: "Memory while " + count(n) + " readings wait", unit: " MB",
 		note: "resident; they are taken in while the hub is away, then the process is killed, starts, and sends them", lines: watch.end()})
 	return nil
@@ -183,9 +180,9 @@ func (w *watcher) run() {
 		if len(pids) == 0 || pids[len(pids)-1] != a.process.Process.Pid {
 			pids = append(pids, a.process.Process.Pid)
 		}
-		if s, err := a.sample(); err == nil && s.steady > 0 && len(pids) <= len(w.lines) {
+		if s, err := a.sample(); err == nil && s.Steady > 0 && len(pids) <= len(w.lines) {
 			l := &w.lines[len(pids)-1]
-			l.points = append(l.points, point{time.Since(w.began), mega(s.steady)})
+			l.points = append(l.points, point{time.Since(w.began), mega(s.Steady)})
 		}
 	}
 }

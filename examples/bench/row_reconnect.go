@@ -3,6 +3,8 @@ package main
 import (
 	"context"
 	"time"
+
+	"github.com/devid-agent/devid-agent/examples/stage"
 )
 
 // settled is how long a session lives before the agent takes its loss for the first, and comes back within a second.
@@ -17,17 +19,11 @@ func reconnect(ctx context.Context, b *bench) error {
 		return err
 	}
 	defer p.close()
-	a, err := b.newAgent(wish{hub: p.address()})
+	a, err := b.bringOnline(ctx, wish{hub: p.address()})
 	if err != nil {
 		return err
 	}
 	defer a.kill()
-	if err := a.start(); err != nil {
-		return err
-	}
-	if err := a.online(ctx); err != nil {
-		return err
-	}
 	cuts, signed := 5, 0
 	if b.quick {
 		cuts = 1
@@ -52,7 +48,7 @@ func (b *bench) cutOnce(ctx context.Context, a *agent, p *proxy) (signed int, to
 	if err := b.hand(ctx, a, 1); err != nil {
 		return 0, 0, err
 	}
-	if err := pause(ctx, settled); err != nil {
+	if err := stage.Wait(ctx, settled); err != nil {
 		return 0, 0, err
 	}
 	cut := time.Now()

@@ -4,6 +4,8 @@ import (
 	"context"
 	"os/exec"
 	"time"
+
+	"github.com/devid-agent/devid-agent/examples/stage"
 )
 
 // renewal lets the simulated hub issue certificates while readings flow through a proxy that delays, and measures the longest
@@ -16,17 +18,11 @@ func renewal(ctx context.Context, b *bench) error {
 		return err
 	}
 	defer p.close()
-	a, err := b.newAgent(wish{hub: p.address(), roots: b.file("cloud.pem")})
+	a, err := b.bringOnline(ctx, wish{hub: p.address(), roots: b.file("cloud.pem")})
 	if err != nil {
 		return err
 	}
 	defer a.kill()
-	if err := a.start(); err != nil {
-		return err
-	}
-	if err := a.online(ctx); err != nil {
-		return err
-	}
 	return b.renewInTraffic(ctx, a)
 }
 
@@ -46,7 +42,7 @@ func (b *bench) renewInTraffic(ctx context.Context, a *agent) error {
 	go func() {
 		fed <- intake{kind: "http", network: "unix", address: a.socket()}.feed(ctx, s, given.add)
 	}()
-	if err := pause(ctx, 2*time.Second); err != nil {
+	if err := stage.Wait(ctx, 2*time.Second); err != nil {
 		return err
 	}
 	usual := b.counter.now().gap
@@ -82,7 +78,7 @@ func (b *bench) renewOnce(ctx context.Context, a *agent) (time.Duration, error) 
 		b.tell("renew: %s", out)
 		return 0, err
 	}
-	if err := pause(ctx, time.Second); err != nil {
+	if err := stage.Wait(ctx, time.Second); err != nil {
 		return 0, err
 	}
 	return b.counter.now().gap, nil

@@ -51,7 +51,7 @@ func throughput(ctx context.Context, b *bench) error {
 	for _, e := range entries {
 		rate.add(e.name, e.store, r.median(e.name, outcome.rate))
 		cpu.add(e.name, e.store, r.median(e.name, outcome.cpu))
-		b.results.note("%s: peak memory %.1f MB%s", e.name, r.median(e.name, func(o outcome) float64 { return mega(o.cost.peak) }), r[e.name][0].troubles(b.scale(e.n)))
+		b.results.note("%s: peak memory %.1f MB%s", e.name, r.median(e.name, func(o outcome) float64 { return mega(o.cost.Peak) }), r[e.name][0].troubles(b.scale(e.n)))
 	}
 	b.results.plots = append(b.results.plots, rate, cpu)
 	return nil

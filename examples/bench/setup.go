@@ -11,6 +11,8 @@ import (
 	"runtime"
 	"strings"
 	"syscall"
+
+	"github.com/devid-agent/devid-agent/examples/process"
 )
 
 // telegrafVersion is what we compare with, built with the plugins that the work needs and no other.
@@ -40,7 +42,7 @@ func (b *bench) prepare(ctx context.Context) error {
 func (b *bench) machine() []string {
 	return []string{
 		fmt.Sprintf("machine: %d cores (%s), %.0f GB of memory, Linux %s, %s on %s", runtime.NumCPU(), processor(),
-			float64(field("/proc/meminfo", "MemTotal:"))/1e6, firstOf("uname", "-r"), fileSystem(b.scratch), b.scratch),
+			float64(process.Field("/proc/meminfo", "MemTotal:"))/1e6, firstOf("uname", "-r"), fileSystem(b.scratch), b.scratch),
 		fmt.Sprintf("versions: %s; mosquitto %s; paho.mqtt.golang %s; telegraf %s; swtpm %s; benchmark by %s", firstOf(b.agent, "version"),
 			found(firstOf(program("mosquitto"), "-h"), `version ([0-9.]+)`), pahoVersion(b.paho),
 			telegrafVersion, found(firstOf("swtpm", "--version"), `version ([0-9.]+)`), runtime.Version()),

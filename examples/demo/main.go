@@ -8,11 +8,12 @@ import (
 	"flag"
 	"fmt"
 	"os"
-	"os/signal"
 	"path/filepath"
 	"syscall"
 	"time"
 
+	"github.com/devid-agent/devid-agent/examples/process"
+	"github.com/devid-agent/devid-agent/examples/stage"
 	"github.com/devid-agent/devid-agent/sim"
 )
 
@@ -23,17 +24,7 @@ func main() {
 	agent := flag.String("agent", "bin/devid-agent", "the agent's `binary`")
 	example := flag.String("config", "examples/demo/agent.yaml", "the agent's configuration, with ${…} where the demo fills in")
 	flag.Parse()
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	defer stop()
-	ctx, cancel := context.WithTimeout(ctx, limit)
-	defer cancel()
-	good, err := demo(ctx, *agent, *example)
-	if err != nil {
-		fmt.Fprintln(os.Stderr, "demo:", err)
-	}
-	if err != nil || !good {
-		os.Exit(1)
-	}
+	stage.Run("demo", limit, func(ctx context.Context) (bool, error) { return demo(ctx, *agent, *example) })
 }
 
 // life of a certificate in the demo.
@@ -46,7 +37,7 @@ func demo(ctx context.Context, agent, example string) (good bool, err error) {
 		return false, err
 	}
 	defer os.RemoveAll(dir)
-	s := &stage{dir: dir, began: time.Now(), device: "gateway-0042"}
+	s := &story{dir: dir, began: time.Now()}
 	if s.agent, err = filepath.Abs(agent); err != nil {
 		return false, err
 	}
@@ -57,16 +48,18 @@ func demo(ctx context.Context, agent, example string) (good bool, err error) {
 	}
 	defer s.cloud.Close()
 	s.tell("cloud", "a DPS and an IoT Hub at %s and %s; certificates live %s", s.cloud.DPSAddr(), s.cloud.HubAddr(), life)
-	if err := s.startTPM(ctx); err != nil {
+	tpm, err := stage.StartTPM(ctx, s.file("tpm"), s.file("tpm.sock"))
+	if err != nil {
 		return false, err
 	}
-	defer s.stopTPM()
+	defer process.Kill(tpm)
+	s.tell("tpm", "a blank TPM 2.0 (swtpm)")
 	if err := s.equip(example); err != nil {
 		return false, err
 	}
 	if err := s.play(ctx); err != nil {
 		s.stopAgent(syscall.SIGKILL)
-		return false, fmt.Errorf("%w\n%s", err, s.tail())
+		return false, fmt.Errorf("%w\n%s", err, s.log.Tail())
 	}
 	return s.summary(), nil
 }

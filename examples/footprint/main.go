@@ -5,15 +5,11 @@ package main
 
 import (
 	"context"
-	"encoding/json"
-	"errors"
 	"flag"
-	"fmt"
 	"os"
-	"os/signal"
-	"syscall"
 	"time"
 
+	"github.com/devid-agent/devid-agent/examples/stage"
 	"github.com/devid-agent/devid-agent/sim"
 )
 
@@ -29,17 +25,7 @@ func main() {
 	flag.StringVar(&o.board, "board", "", "a `file` of measurements by the emulated gateway, shown beside ours where it is there")
 	flag.DurationVar(&o.idle, "idle", 2*time.Minute, "how long the agent is watched at rest")
 	flag.Parse()
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	defer stop()
-	ctx, cancel := context.WithTimeout(ctx, o.idle+5*time.Minute)
-	defer cancel()
-	good, err := footprint(ctx, o)
-	if err != nil {
-		fmt.Fprintln(os.Stderr, "footprint:", err)
-	}
-	if err != nil || !good {
-		os.Exit(1)
-	}
+	stage.Run("footprint", o.idle+5*time.Minute, func(ctx context.Context) (bool, error) { return footprint(ctx, o) })
 }
 
 // footprint measures in two directories: the state on a disk, and what systemd has in /run on a tmpfs, as on a gateway.
@@ -57,41 +43,13 @@ func footprint(ctx context.Context, o options) (good bool, err error) {
 		return false, err
 	}
 	defer r.cloud.Close()
-	if err := errors.Join(r.startTPM(ctx), r.equip()); err != nil {
+	defer r.stop()
+	if err := r.equip(ctx); err != nil {
 		return false, err
 	}
-	defer r.stop()
 	f, err := r.measure(ctx)
 	if err != nil {
 		return false, err
 	}
-	return f.report(readBoard(o.board)), nil
-}
-
-// boardFigures are what make gateway-full has written.
-type boardFigures struct {
-	Architecture  string  `json:"architecture"`
-	SteadyKB      int     `json:"steady_kb"`
-	PeakKB        int     `json:"peak_kb"`
-	IdleSeconds   float64 `json:"idle_seconds"`
-	IdleBytes     int64   `json:"idle_bytes"`
-	IdleFlushes   int     `json:"idle_flushes"`
-	IdleSwitches  int     `json:"idle_switches"`
-	Messages      int     `json:"messages"`
-	MessageBytes  int64   `json:"message_bytes"`
-	FirstMessageS float64 `json:"power_to_first_message_seconds"`
-	AgentFirstMS  int64   `json:"agent_to_first_message_ms"`
-}
-
-// readBoard is nil where the gateway was not measured.
-func readBoard(file string) *boardFigures {
-	b, err := os.ReadFile(file)
-	if err != nil {
-		return nil
-	}
-	var f boardFigures
-	if json.Unmarshal(b, &f) != nil || f.Messages == 0 || f.IdleSeconds == 0 {
-		return nil
-	}
-	return &f
+	return f.report(stage.ReadBoard(o.board)), nil
 }

@@ -1,28 +1,26 @@
 package main
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
-	"io"
-	"net"
-	"net/http"
 	"path/filepath"
 	"sync"
 	"time"
 
+	"github.com/devid-agent/devid-agent/examples/process"
+	"github.com/devid-agent/devid-agent/examples/stage"
 	"github.com/devid-agent/devid-agent/sim"
 )
 
 // figures are the result.
 type figures struct {
-	first         time.Duration // from the start of the process to its first message at the cloud
-	before, after sample        // of the time at rest
-	busy          sample        // after the thousand
+	first         time.Duration  // from the start of the process to its first message at the cloud
+	before, after process.Sample // of the time at rest
+	busy          process.Sample // after the thousand
 	busyFor       time.Duration
-	backlog       int    // readings that waited when the hub came back
-	drained       sample // after them
+	backlog       int            // readings that waited when the hub came back
+	drained       process.Sample // after them
 	drainedFor    time.Duration
 }
 
@@ -53,7 +51,7 @@ func (r *rig) enroll(ctx context.Context) error {
 	if err := r.start(); err != nil {
 		return err
 	}
-	if err := until(ctx, "the device to enroll", func() bool { return len(r.cloud.Received(device)) > 0 }); err != nil {
+	if err := r.until(ctx, "the device to enroll", func() bool { return len(r.cloud.Received(device)) > 0 }); err != nil {
 		return err
 	}
 	return r.halt()
@@ -75,16 +73,16 @@ func (r *rig) first(ctx context.Context, f *figures) error {
 // rest leaves the agent alone.
 func (r *rig) rest(ctx context.Context, f *figures) (err error) {
 	fmt.Printf("the agent is left alone for %s, and watched for %s\n", settling, r.idle)
-	if err := wait(ctx, settling); err != nil {
+	if err := stage.Wait(ctx, settling); err != nil {
 		return err
 	}
-	if f.before, err = look(r.process.Process.Pid); err != nil {
+	if f.before, err = process.Look(r.process.Process.Pid); err != nil {
 		return err
 	}
-	if err := wait(ctx, r.idle); err != nil {
+	if err := stage.Wait(ctx, r.idle); err != nil {
 		return err
 	}
-	f.after, err = look(r.process.Process.Pid)
+	f.after, err = process.Look(r.process.Process.Pid)
 	return err
 }
 
@@ -98,7 +96,7 @@ func (r *rig) burst(ctx context.Context, f *figures) (err error) {
 		return err
 	}
 	f.busyFor = time.Since(began)
-	f.busy, err = look(r.process.Process.Pid)
+	f.busy, err = process.Look(r.process.Process.Pid)
 	return err
 }
 
@@ -111,7 +109,7 @@ func (r *rig) catchUp(ctx context.Context, f *figures) (err error) {
 		return err
 	}
 	r.cloud.SetTemper(sim.Temper{})
-	if err := until(ctx, "the agent to come back", func() bool { return r.cloud.Online(device) }); err != nil {
+	if err := r.until(ctx, "the agent to come back", func() bool { return r.cloud.Online(device) }); err != nil {
 		return err
 	}
 	began := time.Now()
@@ -119,23 +117,18 @@ func (r *rig) catchUp(ctx context.Context, f *figures) (err error) {
 		return err
 	}
 	f.drainedFor = time.Since(began)
-	f.drained, err = look(r.process.Process.Pid)
+	f.drained, err = process.Look(r.process.Process.Pid)
 	return err
 }
 
 func (r *rig) received(ctx context.Context, n int) error {
-	return until(ctx, "readings at the cloud", func() bool { return len(r.cloud.Received(device)) >= n })
+	return r.until(ctx, "readings at the cloud", func() bool { return len(r.cloud.Received(device)) >= n })
 }
 
 // give hands n readings to the agent, and returns when all are promised.
 func (r *rig) give(ctx context.Context, n int) error {
-	client := &http.Client{Timeout: 30 * time.Second, Transport: &http.Transport{
-		MaxIdleConnsPerHost: 16,
-		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
-			return new(net.Dialer).DialContext(ctx, "unix", filepath.Join(r.run, "ingest.sock"))
-		},
-	}}
-	defer client.CloseIdleConnections()
+	program := stage.NewProgram(filepath.Join(r.run, "ingest.sock"), 16)
+	defer program.Close()
 	work := make(chan int)
 	errs := make([]error, 16)
 	var all sync.WaitGroup
@@ -143,7 +136,8 @@ func (r *rig) give(ctx context.Context, n int) error {
 		all.Go(func() {
 			for n := range work {
 				if errs[i] == nil {
-					errs[i] = post(ctx, client, n)
+					_, errs[i] = program.Give(ctx, fmt.Appendf(nil,
+						`{"machine":"press p7","cycle":%d,"force":118.25,"temperature":61.4,"state":"running","note":"%0100d"}`, n, n))
 				}
 			}
 		})
@@ -154,32 +148,4 @@ func (r *rig) give(ctx context.Context, n int) error {
 	close(work)
 	all.Wait()
 	return errors.Join(errs...)
-}
-
-func post(ctx context.Context, client *http.Client, n int) error {
-	body := fmt.Appendf(nil, `{"machine":"press p7","cycle":%d,"force":118.25,"temperature":61.4,"state":"running","note":"%0100d"}`, n, n)
-	request, err := http.NewRequestWithContext(ctx, http.MethodPost, "http://agent/v1/telemetry/press", bytes.NewReader(body))
-	if err != nil {
-		return err
-	}
-	request.Header.Set("Content-Type", "application/json")
-	response, err := client.Do(request)
-	if err != nil {
-		return err
-	}
-	defer response.Body.Close()
-	_, _ = io.Copy(io.Discard, response.Body)
-	if response.StatusCode != http.StatusOK {
-		return errors.New(response.Status)
-	}
-	return nil
-}
-
-func wait(ctx context.Context, d time.Duration) error {
-	select {
-	case <-ctx.Done():
-		return ctx.Err()
-	case <-time.After(d):
-		return nil
-	}
 }

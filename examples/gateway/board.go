@@ -6,15 +6,16 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"net"
-	"os"
 	"os/exec"
 	"path/filepath"
 	"strconv"
 	"sync"
 	"syscall"
 	"time"
+
+	"github.com/devid-agent/devid-agent/examples/process"
+	"github.com/devid-agent/devid-agent/examples/stage"
 )
 
 // board is the emulated gateway: its power, its disk, its TPM, and four wires. Nothing of it is the host's but these.
@@ -31,10 +32,12 @@ type board struct {
 
 	mu       sync.Mutex
 	emulator *exec.Cmd
+	ended    chan struct{} // closed when the emulator has
 	chip     *exec.Cmd
 	on       time.Time // since when there is power
-	hands    net.Conn
+	hands    net.Conn  // nil until the board has lent them
 	answers  *bufio.Reader
+	orders   int // so far: an answer names its order
 }
 
 // power is how the board is switched on.
@@ -78,24 +81,26 @@ func lines(l net.Listener, say func(string)) {
 	}
 }
 
-// switchOn gives the board power, and returns when it lends its hands.
+// switchOn gives the board power, and its TPM, which is a blank one the first time. It returns when the board lends its hands.
 func (b *board) switchOn(ctx context.Context, p power) error {
-	if err := b.powerTPM(ctx); err != nil {
-		return err
-	}
-	cmd := exec.Command("qemu-system-aarch64", b.arguments(p)...)
-	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
-	console, err := os.OpenFile(filepath.Join(b.dir, "console.log"), os.O_APPEND|os.O_CREATE|os.O_WRONLY, 0o600)
+	chip, err := stage.StartTPM(ctx, filepath.Join(b.dir, "chip"), filepath.Join(b.dir, "tpm"))
 	if err != nil {
 		return err
 	}
-	defer console.Close()
-	cmd.Stdout, cmd.Stderr = console, console
-	if err := cmd.Start(); err != nil {
-		return fmt.Errorf("start the board: %w", err)
+	b.chip = chip
+	hands, ended := b.wires["hands"].(*net.UnixListener), make(chan struct{})
+	_ = hands.SetDeadline(time.Time{})
+	cmd, err := process.Start(b.console(), nil, "qemu-system-aarch64", b.arguments(p)...)
+	if err != nil {
+		return err
 	}
+	go func() {
+		_ = cmd.Wait() // killed, or switched off: its disk tells how
+		_ = hands.SetDeadline(time.Unix(1, 0))
+		close(ended)
+	}()
 	b.mu.Lock()
-	b.emulator, b.on = cmd, time.Now()
+	b.emulator, b.ended, b.on = cmd, ended, time.Now()
 	b.mu.Unlock()
 	return b.shake(ctx)
 }
@@ -112,7 +117,8 @@ func (b *board) arguments(p power) []string {
 		"-M", "virt,gic-version=3", "-cpu", "cortex-a53", "-smp", "2", "-m", "512", "-accel", "tcg,thread=multi", "-nographic", "-no-reboot",
 		"-nodefaults", "-serial", "stdio", "-rtc", "base=" + clock,
 		"-kernel", filepath.Join(b.cache, "vmlinuz"), "-initrd", filepath.Join(b.dir, "initrd"),
-		"-append", "console=ttyAMA0 root=/dev/vda " + mode + " quiet net.ifnames=0 systemd.show_status=false systemd.firstboot=off",
+		"-append", "console=ttyAMA0 root=/dev/vda " + mode + " quiet net.ifnames=0 systemd.show_status=error systemd.firstboot=off " +
+			"systemd.default_timeout_start_sec=10min systemd.default_device_timeout_sec=10min", // emulation on a loaded machine is slow
 		"-drive", "if=none,id=root,format=raw,cache=writeback,file=nbd+unix:///?socket=" + filepath.Join(b.dir, "root"),
 		"-device", "virtio-blk-pci,drive=root,serial=root",
 		"-drive", "if=none,id=data,format=raw,cache=writeback,file=nbd+unix:///?socket=" + filepath.Join(b.dir, "data"),
@@ -126,40 +132,16 @@ func (b *board) arguments(p power) []string {
 	return args
 }
 
-// powerTPM starts the chip. It is a blank one the first time, and keeps what it holds from then on.
-func (b *board) powerTPM(ctx context.Context) error {
-	state, socket := filepath.Join(b.dir, "chip"), filepath.Join(b.dir, "tpm")
-	if err := os.MkdirAll(state, 0o700); err != nil {
-		return err
-	}
-	_ = os.Remove(socket)
-	b.chip = exec.Command("swtpm", "socket", "--tpm2", "--tpmstate", "dir="+state, "--server", "type=unixio,path="+socket,
-		"--flags", "not-need-init,startup-clear")
-	b.chip.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
-	if err := b.chip.Start(); err != nil {
-		return fmt.Errorf("start the TPM: %w", err)
-	}
-	for ctx.Err() == nil {
-		if _, err := os.Stat(socket); err == nil {
-			return nil
-		}
-		time.Sleep(10 * time.Millisecond)
-	}
-	return ctx.Err()
-}
-
-// shake waits for the board's hands.
+// shake waits for the board's hands, and for no board that has ended.
 func (b *board) shake(ctx context.Context) error {
-	l := b.wires["hands"].(*net.UnixListener)
-	if deadline, ok := ctx.Deadline(); ok {
-		_ = l.SetDeadline(deadline)
-	}
-	conn, err := l.Accept()
+	stop := context.AfterFunc(ctx, b.pull)
+	defer stop()
+	conn, err := b.wires["hands"].Accept()
 	if err != nil {
 		return fmt.Errorf("the board does not start: %w", err)
 	}
 	b.hands, b.answers = conn, bufio.NewReader(conn)
-	if _, err := b.answer(ctx); err != nil {
+	if _, err := b.answer(ctx, 0); err != nil {
 		return fmt.Errorf("the board does not come up: %w", err)
 	}
 	return nil
@@ -168,34 +150,59 @@ func (b *board) shake(ctx context.Context) error {
 // do runs a command on the board as root, and returns what it printed.
 func (b *board) do(ctx context.Context, format string, args ...any) (string, error) {
 	shell := fmt.Sprintf(format, args...)
-	if err := json.NewEncoder(b.hands).Encode(struct{ Shell string }{shell}); err != nil {
+	b.orders++
+	order := struct {
+		N     int
+		Shell string
+	}{b.orders, shell}
+	if err := json.NewEncoder(b.hands).Encode(order); err != nil {
 		return "", fmt.Errorf("%s: %w", shell, err)
 	}
-	out, err := b.answer(ctx)
+	out, err := b.answer(ctx, b.orders)
 	if err != nil {
 		return out, fmt.Errorf("on the board: %s: %w\n%s", shell, err, out)
 	}
 	return out, nil
 }
 
-func (b *board) answer(ctx context.Context) (string, error) {
+// answer waits for the answer to order n. What comes before it was waited for by somebody who has given up, and may be a piece.
+func (b *board) answer(ctx context.Context, n int) (string, error) {
+	_ = b.hands.SetReadDeadline(time.Time{})
 	stop := context.AfterFunc(ctx, func() { _ = b.hands.SetReadDeadline(time.Unix(1, 0)) })
 	defer stop()
-	line, err := b.answers.ReadBytes('\n')
+	for {
+		line, err := b.answers.ReadBytes('\n')
+		if err != nil {
+			return "", err
+		}
+		var d struct {
+			N    int
+			Out  string
+			Code int
+		}
+		if json.Unmarshal(line, &d) != nil || d.N != n {
+			continue
+		}
+		if d.Code != 0 {
+			return d.Out, errors.New("exit code " + strconv.Itoa(d.Code))
+		}
+		return d.Out, nil
+	}
+}
+
+// complaints are what the board's systemd has to say when the story went wrong, where its hands still answer.
+func (b *board) complaints() string {
+	if b.hands == nil {
+		return "(its hands were never lent)"
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
+	out, err := b.do(ctx, "systemctl --failed --no-legend --plain; systemctl list-jobs --no-legend; journalctl --boot --quiet --unit=board-tpm --lines=10; "+
+		"journalctl --boot --quiet --priority=warning --lines=20")
 	if err != nil {
-		return "", err
+		return fmt.Sprintf("%s(%v)", out, err)
 	}
-	var d struct {
-		Out  string
-		Code int
-	}
-	if err := json.Unmarshal(line, &d); err != nil {
-		return "", err
-	}
-	if d.Code != 0 {
-		return d.Out, errors.New("exit code " + strconv.Itoa(d.Code))
-	}
-	return d.Out, nil
+	return out
 }
 
 // pull takes the power away, whatever the board is doing. It may be called from anywhere.
@@ -207,12 +214,18 @@ func (b *board) pull() {
 	}
 }
 
-// over waits for the end of the board, and lets the disks forget what they had not been told to keep.
-func (b *board) over() (kept, forgotten int, err error) {
-	_ = b.emulator.Wait() // killed, or switched off: its disk tells how
+// over waits for the end of the board, and lets the disks forget what they had not been told to keep. A board that does not
+// end in time is an error.
+func (b *board) over(ctx context.Context) (kept, forgotten int, err error) {
+	stop := context.AfterFunc(ctx, b.pull)
+	<-b.ended
+	if !stop() {
+		return 0, 0, fmt.Errorf("the board does not end: %w", context.Cause(ctx))
+	}
 	_ = b.chip.Process.Signal(syscall.SIGTERM)
 	_ = b.chip.Wait()
 	_ = b.hands.Close()
+	b.hands = nil
 	b.mu.Lock()
 	b.emulator = nil
 	b.mu.Unlock()
@@ -221,16 +234,5 @@ func (b *board) over() (kept, forgotten int, err error) {
 	return kept + more, forgotten + lost, errors.Join(err, fault)
 }
 
-// tail is the end of the board's console, for when the story went wrong.
-func (b *board) tail() string {
-	f, err := os.Open(filepath.Join(b.dir, "console.log"))
-	if err != nil {
-		return ""
-	}
-	defer f.Close()
-	if info, err := f.Stat(); err == nil {
-		_, _ = f.Seek(max(0, info.Size()-4000), io.SeekStart)
-	}
-	out, _ := io.ReadAll(f)
-	return string(out)
-}
+// console is where it shows what happens while nobody can log in.
+func (b *board) console() string { return filepath.Join(b.dir, "console.log") }

@@ -1,6 +1,10 @@
 package main
 
-import "time"
+import (
+	"time"
+
+	"github.com/devid-agent/devid-agent/examples/stage"
+)
 
 // evidence is what the summary is made of.
 type evidence struct {
@@ -8,9 +12,9 @@ type evidence struct {
 	install    time.Duration
 	boots      []boot
 	cuts       []cut
-	check      checked
+	check      stage.Check
 	generation uint64 // the agent's last word
-	final      reported
+	final      stage.Status
 	memory     memory
 	long       longEvidence
 }
@@ -26,31 +30,4 @@ type cut struct {
 	where           string
 	waiting         int // parts promised, and not yet at the cloud
 	kept, forgotten int // of the disk's writes that were not flushed
-}
-
-// checked is what `devid-agent check --json` says.
-type checked struct {
-	OK  bool
-	Key *struct {
-		Place, Algorithm, Export string
-		Attributes               []string
-		Refused                  bool
-	}
-}
-
-// reported is what `devid-agent status --json` says.
-type reported struct {
-	Written  time.Time
-	Identity *struct {
-		DeviceID   string `json:"device_id"`
-		Hub, Key   string
-		Generation uint64
-	}
-	Spool struct {
-		LastSeq uint64 `json:"last_seq"`
-		Depth   int    `json:"depth"`
-		Dropped uint64 `json:"dropped"`
-		Damaged uint64 `json:"damaged"`
-	}
-	Troubles map[string]struct{ Error, Hint string }
 }

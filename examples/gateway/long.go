@@ -6,6 +6,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/devid-agent/devid-agent/examples/stage"
 	"github.com/devid-agent/devid-agent/sim"
 )
 
@@ -18,20 +19,22 @@ type longEvidence struct {
 	full     int           // readings refused for want of room
 	fullHint string
 	restarts string // of the service, while the disk was full
-	readOnly string // what the root says to somebody who writes
-	year     string
-	waited   int // readings promised in the wrong year
-	clock    string
-	numbers  *numbers
+
+	forbidden string // what the agent advises while polkit forbids it to reboot
+	readOnly  string // what the root says to somebody who writes
+	year      string
+	waited    int // readings promised in the wrong year
+	clock     string
+	numbers   *stage.Board
 }
 
 // long are the acts of the long form.
-func (s *stage) long() []func(context.Context) error {
-	return []func(context.Context) error{s.upgrade, s.cutIssued, s.fillDisk, s.lockRoot, s.turnBackClock, s.measure}
+func (s *story) long() []func(context.Context) error {
+	return []func(context.Context) error{s.upgrade, s.cutIssued, s.fillDisk, s.reboot, s.lockRoot, s.turnBackClock, s.measure}
 }
 
 // upgrade installs a newer version while the press is at work.
-func (s *stage) upgrade(ctx context.Context) error {
+func (s *story) upgrade(ctx context.Context) error {
 	s.mu.Lock()
 	s.silence = 0
 	s.mu.Unlock()
@@ -52,7 +55,7 @@ func (s *stage) upgrade(ctx context.Context) error {
 }
 
 // cutIssued takes the power away when the certificate is issued and the board does not know it. Then a person asks again.
-func (s *stage) cutIssued(ctx context.Context) error {
+func (s *story) cutIssued(ctx context.Context) error {
 	s.tell("board", "devid-agent renew")
 	if err := s.cutAt(ctx, "in mid-renewal: the certificate is issued, and the board does not have it", trap{sim.AtIssued, len(s.cloud.Issued(device)) + 1},
 		"devid-agent renew >/dev/null 2>&1 &"); err != nil {
@@ -65,7 +68,7 @@ func (s *stage) cutIssued(ctx context.Context) error {
 	return s.renewNow(ctx)
 }
 
-func (s *stage) renewNow(ctx context.Context) error {
+func (s *story) renewNow(ctx context.Context) error {
 	out, err := s.board.do(ctx, "devid-agent renew")
 	s.tell("board", "devid-agent renew: %s", strings.TrimSpace(out))
 	return err
@@ -75,12 +78,12 @@ const state = "/var/lib/devid-agent"
 
 // fillDisk takes all room on the disk while the hub is slow, until the agent refuses what it cannot keep. Then there is
 // room again.
-func (s *stage) fillDisk(ctx context.Context) error {
+func (s *story) fillDisk(ctx context.Context) error {
 	s.throttle()
-	if _, err := s.board.do(ctx, "fallocate -l $(($(stat -f -c '%%a*%%S' %s) - 65536)) %s/somebody-elses-file; echo 5ms >/run/press", state, state); err != nil {
+	if _, err := s.board.do(ctx, "fallocate -l $(($(stat -f -c '%%a*%%S' %s) - 65536)) %s/somebody-elses-file; echo 5ms 4000 >/run/press", state, state); err != nil {
 		return err
 	}
-	s.tell("board", "somebody fills the disk, and the press works 20 times as fast")
+	s.tell("board", "somebody fills the disk, and the press works 20 times as fast, and writes notes of 4 KB")
 	before := s.refusals()
 	if err := s.until(ctx, "the agent to refuse readings", func() bool { return s.refusals() >= before+20 }); err != nil {
 		return err
@@ -90,7 +93,7 @@ func (s *stage) fillDisk(ctx context.Context) error {
 		return err
 	}
 	s.scene.long.restarts = strings.TrimSpace(restarts)
-	s.scene.long.fullHint = s.lastWarning("room", "space", "full")
+	s.scene.long.fullHint = s.log.Hint("room", "space", "full")
 	if _, err := s.board.do(ctx, "rm /run/press %s/somebody-elses-file", state); err != nil {
 		return err
 	}
@@ -100,34 +103,18 @@ func (s *stage) fillDisk(ctx context.Context) error {
 	return s.flow(ctx, 30)
 }
 
-func (s *stage) refusals() int {
+func (s *story) refusals() int {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.refused
 }
 
-// lastWarning is the hint of the newest warning of the agent in which one of the words occurs.
-func (s *stage) lastWarning(words ...string) string {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	for i := len(s.lines) - 1; i >= 0; i-- {
-		if e, ok := parse(s.lines[i]); ok && e.Level != "INFO" {
-			for _, word := range words {
-				if strings.Contains(e.Err+e.Hint, word) {
-					return e.Hint
-				}
-			}
-		}
-	}
-	return ""
-}
-
 // lockRoot makes the root read-only, as image builders do, and lets the board be switched off properly.
-func (s *stage) lockRoot(ctx context.Context) error {
+func (s *story) lockRoot(ctx context.Context) error {
 	if _, err := s.board.do(ctx, `sed -i '/^.dev.vda/s/defaults/ro/' /etc/fstab && printf 'tmpfs /tmp tmpfs defaults 0 0\ntmpfs /var/tmp tmpfs defaults 0 0\n' >>/etc/fstab && sync && { (sleep 1; systemctl poweroff) >/dev/null 2>&1 & }`); err != nil {
 		return err
 	}
-	if _, _, err := s.board.over(); err != nil {
+	if _, _, err := s.board.over(ctx); err != nil {
 		return err
 	}
 	s.tell("board", "is switched off properly, and gets a read-only root")
@@ -140,7 +127,7 @@ func (s *stage) lockRoot(ctx context.Context) error {
 }
 
 // turnBackClock lets the board come up without a battery for its clock. Its certificates are of the future then.
-func (s *stage) turnBackClock(ctx context.Context) error {
+func (s *story) turnBackClock(ctx context.Context) error {
 	s.board.pull()
 	if err := s.dark(ctx, "with no warning; the battery of its clock is empty, too"); err != nil {
 		return err
@@ -160,7 +147,7 @@ func (s *stage) turnBackClock(ctx context.Context) error {
 		return err
 	}
 	s.scene.long.waited = len(s.missing())
-	s.scene.long.clock = s.lastWarning("clock", "not yet valid")
+	s.scene.long.clock = s.log.Hint("clock", "not yet valid")
 	if now := len(s.cloud.Issued(device)); now != issued {
 		return fmt.Errorf("a wrong clock has led to %d certificates", now-issued)
 	}

@@ -9,9 +9,10 @@ import (
 	"flag"
 	"fmt"
 	"os"
-	"os/signal"
-	"syscall"
 	"time"
+
+	"github.com/devid-agent/devid-agent/examples/process"
+	"github.com/devid-agent/devid-agent/examples/stage"
 )
 
 type options struct {
@@ -31,19 +32,9 @@ func main() {
 	flag.StringVar(&o.newer, "newer", "", "a `package` of a higher version, for the long form")
 	flag.BoolVar(&o.full, "full", false, "the long form: also a read-only root, a clock in 1970, a full disk, an upgrade")
 	flag.StringVar(&o.numbers, "numbers", "", "the `file` that the long form writes its measurements to")
-	flag.DurationVar(&o.limit, "limit", 12*time.Minute, "give up after this long: emulation on a loaded machine is slow")
+	flag.DurationVar(&o.limit, "limit", 20*time.Minute, "give up after this long: emulation on a loaded machine is slow")
 	flag.Parse()
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	defer stop()
-	ctx, cancel := context.WithTimeout(ctx, o.limit)
-	defer cancel()
-	good, err := live(ctx, o)
-	if err != nil {
-		fmt.Fprintln(os.Stderr, "gateway:", err)
-	}
-	if err != nil || !good {
-		os.Exit(1)
-	}
+	stage.Run("gateway", o.limit, func(ctx context.Context) (bool, error) { return live(ctx, o) })
 }
 
 // live sets the stage in one temporary directory, and leaves nothing of it behind.
@@ -53,13 +44,14 @@ func live(ctx context.Context, o options) (good bool, err error) {
 		return false, err
 	}
 	defer os.RemoveAll(dir)
-	s, err := newStage(ctx, dir, o)
+	s, err := newStory(ctx, dir, o)
 	if err != nil {
 		return false, err
 	}
 	defer s.close()
 	if err := s.play(ctx); err != nil {
-		return false, fmt.Errorf("%w\n--- the agent's log ends with\n%s\n--- the board's console ends with\n%s", err, s.tail(), s.board.tail())
+		return false, fmt.Errorf("%w\n--- the agent's log ends with\n%s\n--- the board's console ends with\n%s\n--- the board complains\n%s",
+			err, s.log.Tail(), process.Tail(s.board.console()), s.board.complaints())
 	}
 	return s.summary(), nil
 }

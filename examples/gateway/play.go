@@ -3,18 +3,20 @@ package main
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"strings"
 	"time"
 
+	"github.com/devid-agent/devid-agent/examples/stage"
 	"github.com/devid-agent/devid-agent/sim"
 )
 
-// life of the first two certificates: the second renewal comes by itself, after two thirds of it.
+// life of the first two certificates at least: the second renewal comes by itself, after two thirds of it.
 const life = 3 * time.Minute
 
 // play is the story.
-func (s *stage) play(ctx context.Context) error {
+func (s *story) play(ctx context.Context) error {
 	acts := []func(context.Context) error{s.unbox, s.install, s.enroll, s.cutRenewal, s.cutStream, s.renew}
 	if s.full {
 		acts = append(acts, s.long()...)
@@ -28,7 +30,7 @@ func (s *stage) play(ctx context.Context) error {
 }
 
 // switchOn gives power, and waits for the board to come up.
-func (s *stage) switchOn(ctx context.Context, p power) error {
+func (s *story) switchOn(ctx context.Context, p power) error {
 	if err := s.board.switchOn(ctx, p); err != nil {
 		return err
 	}
@@ -39,7 +41,7 @@ func (s *stage) switchOn(ctx context.Context, p power) error {
 }
 
 // streaming waits for the first reading of this boot, and remembers how long it took.
-func (s *stage) streaming(ctx context.Context) error {
+func (s *story) streaming(ctx context.Context) error {
 	var first time.Duration
 	err := s.until(ctx, "readings after the boot", func() bool {
 		all := s.cloud.Received(device)
@@ -55,14 +57,19 @@ func (s *stage) streaming(ctx context.Context) error {
 	return err
 }
 
-func (s *stage) unbox(ctx context.Context) error {
+func (s *story) unbox(ctx context.Context) error {
 	s.tell("cloud", "a DPS and an IoT Hub at %s and %s", s.cloud.DPSAddr(), s.cloud.HubAddr())
 	s.tell("board", "gets power: ARM64, a blank TPM, Debian as it comes, and a memory stick from the factory")
-	return s.switchOn(ctx, power{})
+	if err := s.switchOn(ctx, power{}); err != nil {
+		return err
+	}
+	// A machine on which a boot takes long shall not let a certificate expire in one.
+	s.cloud.SetPolicy(func(p *sim.Policy) { p.Life = max(life, 6*s.scene.boots[0].up) })
+	return nil
 }
 
 // install is what an administrator types.
-func (s *stage) install(ctx context.Context) error {
+func (s *story) install(ctx context.Context) error {
 	began := time.Now()
 	if _, err := s.board.do(ctx, "mount -o ro /dev/vdc /media && dpkg --install /media/devid-agent.deb"); err != nil {
 		return err
@@ -79,7 +86,7 @@ func (s *stage) install(ctx context.Context) error {
 	return err
 }
 
-func (s *stage) enroll(ctx context.Context) error {
+func (s *story) enroll(ctx context.Context) error {
 	if err := s.until(ctx, "the device to enroll", func() bool { return s.cloud.Online(device) }); err != nil {
 		return err
 	}
@@ -93,7 +100,7 @@ func (s *stage) enroll(ctx context.Context) error {
 }
 
 // cutRenewal takes the power away when the new certificate is issued and on the disk, and the hub has not let it in.
-func (s *stage) cutRenewal(ctx context.Context) error {
+func (s *story) cutRenewal(ctx context.Context) error {
 	if err := s.flow(ctx, 30); err != nil {
 		return err
 	}
@@ -113,7 +120,7 @@ func (s *stage) cutRenewal(ctx context.Context) error {
 const backlog = 40
 
 // cutStream lets the hub get slow, so that readings wait, and takes the power away while the disk writes.
-func (s *stage) cutStream(ctx context.Context) error {
+func (s *story) cutStream(ctx context.Context) error {
 	if err := s.flow(ctx, 60); err != nil {
 		return err
 	}
@@ -130,7 +137,7 @@ func (s *stage) cutStream(ctx context.Context) error {
 }
 
 // throttle lets the hub get slow.
-func (s *stage) throttle() {
+func (s *story) throttle() {
 	s.tell("cloud", "the hub takes 2 readings a second from now on")
 	slow := s.weather()
 	slow.SendRate = 2
@@ -138,7 +145,7 @@ func (s *stage) throttle() {
 }
 
 // renew waits for a renewal that nobody asked for.
-func (s *stage) renew(ctx context.Context) error {
+func (s *story) renew(ctx context.Context) error {
 	s.mu.Lock()
 	generation := s.scene.generation
 	s.mu.Unlock()
@@ -148,7 +155,7 @@ func (s *stage) renew(ctx context.Context) error {
 }
 
 // cutAt sets a trap, gives the board something to do, and waits until it lies in the dark.
-func (s *stage) cutAt(ctx context.Context, where string, t trap, shell string) error {
+func (s *story) cutAt(ctx context.Context, where string, t trap, shell string) error {
 	s.mu.Lock()
 	s.trap = t
 	s.mu.Unlock()
@@ -161,12 +168,10 @@ func (s *stage) cutAt(ctx context.Context, where string, t trap, shell string) e
 }
 
 // dark waits until the power is gone.
-func (s *stage) dark(ctx context.Context, where string) error {
-	stop := context.AfterFunc(ctx, s.board.pull)
-	defer stop()
-	kept, forgotten, err := s.board.over()
-	if err != nil || ctx.Err() != nil {
-		return fmt.Errorf("power cut %s: %w", where, context.Cause(ctx))
+func (s *story) dark(ctx context.Context, where string) error {
+	kept, forgotten, err := s.board.over(ctx)
+	if err != nil {
+		return fmt.Errorf("power cut %s: %w", where, err)
 	}
 	c := cut{where: where, waiting: len(s.missing()), kept: kept, forgotten: forgotten}
 	s.scene.cuts = append(s.scene.cuts, c)
@@ -174,16 +179,16 @@ func (s *stage) dark(ctx context.Context, where string) error {
 	return nil
 }
 
-func (s *stage) armed() bool {
+func (s *story) armed() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.trap.point != ""
 }
 
 // again gives the power back.
-func (s *stage) again(ctx context.Context) error { return s.againAs(ctx, power{}) }
+func (s *story) again(ctx context.Context) error { return s.againAs(ctx, power{}) }
 
-func (s *stage) againAs(ctx context.Context, p power) error {
+func (s *story) againAs(ctx context.Context, p power) error {
 	s.tell("board", "gets power again")
 	if err := s.switchOn(ctx, p); err != nil {
 		return err
@@ -192,19 +197,19 @@ func (s *stage) againAs(ctx context.Context, p power) error {
 }
 
 // flow waits for n more readings.
-func (s *stage) flow(ctx context.Context, n int) error {
+func (s *story) flow(ctx context.Context, n int) error {
 	before := len(s.cloud.Received(device))
 	return s.until(ctx, "readings", func() bool { return len(s.cloud.Received(device)) >= before+n })
 }
 
-func (s *stage) generationIs(n uint64) bool {
+func (s *story) generationIs(n uint64) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.scene.generation >= n
 }
 
 // settle lets the press stop, waits until the agent has sent all that it holds, and looks at the agent once more.
-func (s *stage) settle(ctx context.Context) error {
+func (s *story) settle(ctx context.Context) error {
 	if _, err := s.board.do(ctx, "systemctl stop board-press"); err != nil {
 		return err
 	}
@@ -217,7 +222,7 @@ func (s *stage) settle(ctx context.Context) error {
 		return err
 	}
 	if err := s.until(ctx, "the spool to empty", func() bool {
-		return s.status(ctx) == nil && s.scene.final.Written.After(stopped) && s.holds(s.scene.final.Spool.LastSeq)
+		return s.status(ctx) == nil && s.scene.final.Written.After(stopped) && stage.Holds(s.cloud.Received(device), s.scene.final.Spool.LastSeq)
 	}); err != nil {
 		return err
 	}
@@ -225,16 +230,16 @@ func (s *stage) settle(ctx context.Context) error {
 		return err
 	}
 	s.board.pull()
-	_, _, err = s.board.over()
+	_, _, err = s.board.over(ctx)
 	return err
 }
 
-func (s *stage) status(ctx context.Context) error {
+func (s *story) status(ctx context.Context) error {
 	out, err := s.board.do(ctx, "devid-agent status --json")
 	if err != nil {
 		return err
 	}
-	var r reported
+	var r stage.Status
 	if err := json.Unmarshal([]byte(out), &r); err != nil {
 		return err
 	}
@@ -243,9 +248,11 @@ func (s *stage) status(ctx context.Context) error {
 }
 
 // until waits for something; a board that has died is not waited for.
-func (s *stage) until(ctx context.Context, what string, is func() bool) error {
+func (s *story) until(ctx context.Context, what string, is func() bool) error {
 	for !is() {
 		select {
+		case <-s.board.ended:
+			return errors.New("the board ended while we waited for " + what)
 		case <-ctx.Done():
 			return fmt.Errorf("waited too long for %s: %w", what, ctx.Err())
 		case <-time.After(100 * time.Millisecond):

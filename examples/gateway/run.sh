@@ -13,7 +13,7 @@ examples/gateway/image/build.sh "$cache"
 
 # package DIRECTORY VERSION
 package() {
-	LINTIAN=true OUT=$1 DEB_VERSION=$2 VERSION=$2 packaging/deb/build.sh arm64 >/dev/null
+	LINTIAN=true OUT=$1 DEB_VERSION=$2 VERSION=$2 packaging/deb/build.sh arm64 >/dev/null &&
 	echo "$1/devid-agent_$2_arm64.deb"
 }
 version=$(packaging/deb/version.sh)

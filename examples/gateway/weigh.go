@@ -2,22 +2,22 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
-	"os"
 	"time"
+
+	"github.com/devid-agent/devid-agent/examples/stage"
 )
 
 // memory is what the agent takes on the board, in KB.
 type memory struct{ Peak, Now int }
 
-func (s *stage) weigh(ctx context.Context) error {
+func (s *story) weigh(ctx context.Context) error {
 	m, err := s.memory(ctx)
 	s.scene.memory = m
 	return err
 }
 
-func (s *stage) memory(ctx context.Context) (m memory, err error) {
+func (s *story) memory(ctx context.Context) (m memory, err error) {
 	out, err := s.board.do(ctx, `sed -nE 's/^Vm(HWM|RSS):[^0-9]*([0-9]+) kB/\2/p' /proc/$(systemctl show -P MainPID devid-agent)/status`)
 	if err != nil {
 		return m, err
@@ -28,30 +28,14 @@ func (s *stage) memory(ctx context.Context) (m memory, err error) {
 	return m, nil
 }
 
-// numbers are what the agent costs on the board; make footprint shows them beside those of the host. Bytes are those that
-// reached the disk, with the journal of the file system.
-type numbers struct {
-	Architecture  string  `json:"architecture"`
-	SteadyKB      int     `json:"steady_kb"`
-	PeakKB        int     `json:"peak_kb"`
-	IdleSeconds   float64 `json:"idle_seconds"`
-	IdleBytes     int64   `json:"idle_bytes"`
-	IdleFlushes   int     `json:"idle_flushes"`
-	IdleSwitches  int     `json:"idle_switches"`
-	Messages      int     `json:"messages"`
-	MessageBytes  int64   `json:"message_bytes"`
-	FirstMessageS float64 `json:"power_to_first_message_seconds"`
-	AgentFirstMS  int64   `json:"agent_to_first_message_ms"`
-}
-
 const (
 	idle     = time.Minute
 	thousand = 1000
 )
 
 // measure lets the agent be alone for a minute, as it is configured by default, and then be busy.
-func (s *stage) measure(ctx context.Context) error {
-	n := &numbers{Architecture: "arm64, emulated", FirstMessageS: s.scene.boots[1].first.Seconds()}
+func (s *story) measure(ctx context.Context) error {
+	n := &stage.Board{Architecture: "arm64, emulated", FirstMessageS: s.scene.boots[1].first.Seconds()}
 	s.scene.long.numbers = n
 	if err := s.measureIdle(ctx, n); err != nil {
 		return err
@@ -67,15 +51,11 @@ func (s *stage) measure(ctx context.Context) error {
 	if s.numbers == "" {
 		return nil
 	}
-	b, err := json.MarshalIndent(n, "", "  ")
-	if err != nil {
-		return err
-	}
-	return os.WriteFile(s.numbers, append(b, '\n'), 0o644)
+	return n.Write(s.numbers)
 }
 
-func (s *stage) measureIdle(ctx context.Context, n *numbers) error {
-	if _, err := s.board.do(ctx, "systemctl stop board-press && mount -o remount,rw / && sed -i 's/interval: 2s/interval: 1m/' /etc/devid-agent/agent.yaml && sync && "+
+func (s *story) measureIdle(ctx context.Context, n *stage.Board) error {
+	if _, err := s.board.do(ctx, "systemctl stop board-press && mount -o remount,rw / && sed -i 's/interval: 2s/interval: 1m/; /^remote:/,$d' /etc/devid-agent/agent.yaml && sync && "+
 		"mount -o remount,ro / && systemctl restart devid-agent"); err != nil {
 		return err
 	}
@@ -86,7 +66,7 @@ func (s *stage) measureIdle(ctx context.Context, n *numbers) error {
 	}
 	n.AgentFirstMS = s.cloud.Received(device)[before].Time.Sub(began).Milliseconds()
 	s.tell("board", "is left alone for a minute, and measured")
-	if err := s.rest(ctx, 10*time.Second); err != nil {
+	if err := stage.Wait(ctx, 10*time.Second); err != nil {
 		return err
 	}
 	bytes, flushes := s.board.data.traffic()
@@ -94,7 +74,7 @@ func (s *stage) measureIdle(ctx context.Context, n *numbers) error {
 	if err != nil {
 		return err
 	}
-	if err := s.rest(ctx, idle); err != nil {
+	if err := stage.Wait(ctx, idle); err != nil {
 		return err
 	}
 	now, err := s.switches(ctx)
@@ -109,7 +89,7 @@ func (s *stage) measureIdle(ctx context.Context, n *numbers) error {
 }
 
 // switches is how often the agent has gone to sleep by itself, and so how often it was woken.
-func (s *stage) switches(ctx context.Context) (n int, err error) {
+func (s *story) switches(ctx context.Context) (n int, err error) {
 	out, err := s.board.do(ctx, `n=0; for f in /proc/$(systemctl show -P MainPID devid-agent)/task/*/status; do n=$((n + $(sed -n 's/^voluntary_ctxt_switches:[^0-9]*//p' $f))); done; echo $n`)
 	if err != nil {
 		return 0, err
@@ -118,7 +98,7 @@ func (s *stage) switches(ctx context.Context) (n int, err error) {
 	return n, err
 }
 
-func (s *stage) measureBusy(ctx context.Context, n *numbers) error {
+func (s *story) measureBusy(ctx context.Context, n *stage.Board) error {
 	before, _ := s.board.data.traffic()
 	received := len(s.cloud.Received(device))
 	if _, err := s.board.do(ctx, "echo 1ms >/run/press; systemctl start board-press"); err != nil {
@@ -131,13 +111,4 @@ func (s *stage) measureBusy(ctx context.Context, n *numbers) error {
 	after, _ := s.board.data.traffic()
 	n.MessageBytes = after - before
 	return nil
-}
-
-func (s *stage) rest(ctx context.Context, d time.Duration) error {
-	select {
-	case <-ctx.Done():
-		return ctx.Err()
-	case <-time.After(d):
-		return nil
-	}
 }

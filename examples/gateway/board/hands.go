@@ -6,14 +6,17 @@ import (
 	"errors"
 	"os"
 	"os/exec"
-	"time"
 )
 
-// Order is a line from the host: a command for the shell.
-type Order struct{ Shell string }
+// order is line n from the host: a command for the shell.
+type order struct {
+	N     int
+	Shell string
+}
 
-// Done is the line that answers it.
-type Done struct {
+// done is the line that answers it.
+type done struct {
+	N    int
 	Out  string // standard output and error
 	Code int
 }
@@ -25,7 +28,7 @@ func lendHands() error {
 		return err
 	}
 	answer := json.NewEncoder(wire)
-	if err := answer.Encode(Done{Out: "up"}); err != nil {
+	if err := answer.Encode(done{Out: "up"}); err != nil {
 		return err
 	}
 	for lines := bufio.NewReader(wire); ; {
@@ -33,7 +36,7 @@ func lendHands() error {
 		if err != nil {
 			return err
 		}
-		var o Order
+		var o order
 		if err := json.Unmarshal(line, &o); err != nil {
 			return err
 		}
@@ -43,14 +46,14 @@ func lendHands() error {
 	}
 }
 
-func do(o Order) Done {
+func do(o order) done {
 	cmd := exec.Command("/bin/bash", "-c", o.Shell)
 	cmd.Env = append(os.Environ(), "PATH=/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL=C.UTF-8", "HOME=/root", "DEBIAN_FRONTEND=noninteractive")
 	out, err := cmd.CombinedOutput()
 	if code := new(exec.ExitError); err != nil && !errors.As(err, &code) {
-		return Done{Out: err.Error(), Code: -1}
+		return done{o.N, err.Error(), -1}
 	}
-	return Done{Out: string(out), Code: cmd.ProcessState.ExitCode()}
+	return done{o.N, string(out), cmd.ProcessState.ExitCode()}
 }
 
 // sendLog follows the journal of the agent.
@@ -63,5 +66,3 @@ func sendLog() error {
 	cmd.Stdout = wire
 	return cmd.Run()
 }
-
-func nap() { time.Sleep(50 * time.Millisecond) }

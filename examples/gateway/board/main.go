@@ -3,7 +3,6 @@
 package main
 
 import (
-	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -24,16 +23,18 @@ func main() {
 	}
 }
 
-// openWire opens the serial port that the emulator calls name. It looks in sysfs, since udev may not have come yet.
+// openWire opens the serial port that the emulator calls name, and waits for it. It looks in sysfs, since udev may not have
+// come yet.
 func openWire(name string) (*os.File, error) {
-	for range 100 {
+	for {
 		files, _ := filepath.Glob("/sys/class/virtio-ports/*/name")
 		for _, file := range files {
 			if b, err := os.ReadFile(file); err == nil && strings.TrimSpace(string(b)) == name {
 				return os.OpenFile("/dev/"+filepath.Base(filepath.Dir(file)), os.O_RDWR, 0)
 			}
 		}
-		time.Sleep(100 * time.Millisecond)
+		nap()
 	}
-	return nil, errors.New("there is no wire called " + name)
 }
+
+func nap() { time.Sleep(50 * time.Millisecond) }

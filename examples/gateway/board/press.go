@@ -11,6 +11,7 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"strings"
 	"time"
 )
 
@@ -19,7 +20,8 @@ const (
 	beat   = 100 * time.Millisecond
 )
 
-// pace is another beat, for whoever wants one: the press reads it at each cycle, as a duration.
+// pace is where whoever wants one writes another beat, as a duration, and perhaps the length of a note that each reading
+// carries then. The press reads it at each cycle.
 const pace = "/run/press"
 
 // runPress gives a reading to the agent at each beat, under a name of its own. What is answered with 200 is promised, and
@@ -35,29 +37,32 @@ func runPress() error {
 		},
 	}}
 	for run, n := rand.Text()[:8], 1; ; n++ {
-		part := fmt.Sprintf("%s-%d", run, n)
-		verdict := "promised"
-		if err := post(client, part); err != nil {
+		part, verdict := fmt.Sprintf("%s-%d", run, n), "promised"
+		rest, note := asked()
+		if err := post(client, part, note); err != nil {
 			verdict = "refused"
 		}
 		if _, err := fmt.Fprintln(wire, verdict, part); err != nil {
 			return err
 		}
-		time.Sleep(rest())
+		time.Sleep(rest)
 	}
 }
 
-func rest() time.Duration {
-	if b, err := os.ReadFile(pace); err == nil {
-		if d, err := time.ParseDuration(string(bytes.TrimSpace(b))); err == nil {
-			return d
-		}
+// asked is the beat, and the length of the note.
+func asked() (rest time.Duration, note int) {
+	b, _ := os.ReadFile(pace)
+	var text string
+	_, _ = fmt.Sscan(string(b), &text, &note)
+	rest, err := time.ParseDuration(text)
+	if err != nil {
+		return beat, 0
 	}
-	return beat
+	return rest, note
 }
 
-func post(client *http.Client, part string) error {
-	body, err := json.Marshal(map[string]string{"press": "p7", "part": part})
+func post(client *http.Client, part string, note int) error {
+	body, err := json.Marshal(map[string]string{"press": "p7", "part": part, "note": strings.Repeat("-", note)})
 	if err != nil {
 		return err
 	}

@@ -32,15 +32,15 @@ func wireTPM() error {
 	go tellReady()
 	for {
 		chip, err := newChip()
-		if err != nil {
-			return err
+		if err == nil {
+			err = serve(chip, wire)
+			_ = syscall.Close(chip)
 		}
-		err = serve(chip, wire)
-		_ = syscall.Close(chip)
 		if !errors.Is(err, errGivenUp) {
 			return err
 		}
 		fmt.Fprintln(os.Stderr, "board:", err)
+		nap()
 	}
 }
 
@@ -76,6 +76,10 @@ func newChip() (fd int, err error) {
 	d := proxyDevice{Flags: isTPM2}
 	if _, _, errno := syscall.Syscall(syscall.SYS_IOCTL, uintptr(proxy), newDevice, uintptr(unsafe.Pointer(&d))); errno != 0 {
 		return 0, fmt.Errorf("new TPM: %w", errno)
+	}
+	if d.Number != 0 {
+		_ = syscall.Close(int(d.FD))
+		return 0, fmt.Errorf("%w: somebody has the old one open still", errGivenUp)
 	}
 	return int(d.FD), nil
 }

@@ -7,8 +7,8 @@ cd "$(dirname "$0")"
 export PATH=$PATH:/usr/sbin:/sbin
 cache=$(mkdir -p "$1" && cd "$1" && pwd)
 suite=bookworm
-packages="base-files base-passwd bash coreutils dash debianutils diffutils dpkg findutils grep hostname init-system-helpers libc-bin login mount passwd
-	perl-base sed systemd-sysv tpm-udev udev usr-is-merged util-linux"
+packages="base-files base-passwd bash coreutils dash dbus debianutils diffutils dpkg findutils grep hostname init-system-helpers libc-bin login mount passwd
+	perl-base polkitd sed systemd-sysv tpm-udev udev usr-is-merged util-linux"
 
 made_by=$(tar -cf - --sort=name --mtime=@0 . | sha256sum)
 [ "$(cat "$cache/made-by" 2>/dev/null)" != "$made_by" ] || exit 0
@@ -40,6 +40,7 @@ root=$cache/root
 rm -rf --one-file-system "$root"
 mkdir -p "$root"/usr/{bin,sbin,lib} "$root"/{dev,proc,sys,run,tmp,media} "$root"/var/lib/{dpkg/info,devid-agent}
 for dir in bin sbin lib; do ln -s usr/$dir "$root/$dir"; done
+ln -s /run "$root/var/run" # as base-files makes it: GLib looks for the bus there
 for deb in "$cache"/apt/archives/*.deb; do
 	dpkg-deb --fsys-tarfile "$deb" | tar -xf - -C "$root" --keep-directory-symlink --exclude='./usr/share/doc/*' --exclude='./usr/share/locale/*' --exclude='./usr/share/man/*'
 	name=$(dpkg-deb -f "$deb" Package)
@@ -61,13 +62,15 @@ mkdir -p "$wants" "$root/etc/systemd/system/sysinit.target.wants"
 ln -sf ../board-tpm.service "$root/etc/systemd/system/sysinit.target.wants/"
 for unit in board-hands board-log board-press; do ln -sf "../$unit.service" "$wants/"; done
 ln -sf /lib/systemd/system/systemd-networkd.service "$wants/"
-for unit in getty@tty1.service serial-getty@ttyAMA0.service systemd-logind.service apt-daily.timer dpkg-db-backup.timer \
+for unit in getty@tty1.service serial-getty@ttyAMA0.service apt-daily.timer dpkg-db-backup.timer \
 	e2scrub_all.timer fstrim.timer systemd-update-utmp.service systemd-update-utmp-runlevel.service systemd-timesyncd.service \
 	systemd-hwdb-update.service systemd-pcrphase.service systemd-journal-catalog-update.service ldconfig.service getty.target \
 	dev-hugepages.mount dev-mqueue.mount sys-kernel-debug.mount sys-kernel-tracing.mount modprobe@.service systemd-journal-flush.service \
 	systemd-user-sessions.service systemd-sysctl.service systemd-modules-load.service proc-sys-fs-binfmt_misc.automount; do
 	ln -sf /dev/null "$root/etc/systemd/system/$unit"
 done
+# logind and polkit come when somebody asks them, over D-Bus.
+rm -f "$root/lib/systemd/system/multi-user.target.wants/systemd-logind.service"
 # ldconfig of another architecture cannot run here: the default paths are all that is needed.
 rm -f "$root/etc/ld.so.cache"
 

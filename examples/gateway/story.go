@@ -2,11 +2,6 @@ package main
 
 import (
 	"context"
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
-	"crypto/x509"
-	"encoding/pem"
 	"errors"
 	"fmt"
 	"net"
@@ -17,19 +12,21 @@ import (
 	"sync"
 	"time"
 
+	"github.com/devid-agent/devid-agent/examples/stage"
 	"github.com/devid-agent/devid-agent/sim"
 )
 
 // device is the board's name in the cloud.
 const device = "gateway-0007"
 
-// stage is what the story is played on.
-type stage struct {
+// story is what happens, and what it happens to.
+type story struct {
 	options
 	dir   string
 	began time.Time
 	cloud *sim.Cloud
 	board *board
+	log   stage.Log
 
 	mu       sync.Mutex
 	trap     trap
@@ -37,7 +34,6 @@ type stage struct {
 	refused  int
 	last     time.Time     // when the agent answered for the last part
 	silence  time.Duration // the longest time without such an answer, since somebody set it to 0
-	lines    []string      // the agent's log
 
 	scene evidence
 }
@@ -48,8 +44,8 @@ type trap struct {
 	issued int // not before so many certificates are issued
 }
 
-func newStage(ctx context.Context, dir string, o options) (*stage, error) {
-	s := &stage{options: o, dir: dir, began: time.Now(), promised: map[string]bool{}}
+func newStory(ctx context.Context, dir string, o options) (*story, error) {
+	s := &story{options: o, dir: dir, began: time.Now(), promised: map[string]bool{}}
 	cloud, err := sim.Start(ctx, s.weather(), func(p *sim.Policy) { p.Life = life })
 	if err != nil {
 		return nil, err
@@ -62,14 +58,17 @@ func newStage(ctx context.Context, dir string, o options) (*stage, error) {
 }
 
 // weather is a cloud that is well, and that asks at every point whether the power goes.
-func (s *stage) weather() sim.Temper {
+func (s *story) weather() sim.Temper {
 	return sim.Temper{Latency: 5 * time.Millisecond, Fault: s.spring}
 }
 
 // equip makes the disks, the memory stick with what the factory gives a device, and the board.
-func (s *stage) equip() error {
+func (s *story) equip() error {
 	stick := s.file("stick")
-	if err := errors.Join(os.Mkdir(stick, 0o755), s.copyImage(), s.burnInitrd(), s.papers(stick)); err != nil {
+	if err := errors.Join(os.Mkdir(stick, 0o755), s.copyImage(), s.burnInitrd(), stage.Papers(s.cloud, device, stick),
+		stage.Configure(filepath.Join(stick, "agent.yaml"), s.config, map[string]string{
+			"DEVICE": device, "ID_SCOPE": sim.IDScope, "DPS": fromBoard(s.cloud.DPSAddr()), "HUB": fromBoard(s.cloud.HubAddr()),
+		})); err != nil {
 		return err
 	}
 	for name, deb := range map[string]string{"devid-agent.deb": s.deb, "newer.deb": s.newer} {
@@ -98,47 +97,14 @@ func (s *stage) equip() error {
 	return s.board.lay()
 }
 
-func (s *stage) copyImage() error {
+func (s *story) copyImage() error {
 	return run("cp", "--sparse=always", "--reflink=auto", filepath.Join(s.cache, "base.img"), s.file("root.img"))
 }
 
 // burnInitrd adds the board's own program to the initrd: the kernel takes one archive after the other.
-func (s *stage) burnInitrd() error {
+func (s *story) burnInitrd() error {
 	return run("sh", "-c", `mkdir "$1/add" && cp "$2" "$1/add/board" && chmod 755 "$1/add/board" &&
 		(cat "$3/initrd"; cd "$1/add" && echo board | cpio --quiet -o -H newc | gzip -1) >"$1/initrd"`, "sh", s.dir, s.program, s.cache)
-}
-
-// papers are what the device is born with: a bootstrap certificate, roots and a configuration.
-func (s *stage) papers(dir string) error {
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		return err
-	}
-	chain, err := s.cloud.Bootstrap(device, key.Public(), 24*time.Hour)
-	if err != nil {
-		return err
-	}
-	der, err := x509.MarshalPKCS8PrivateKey(key)
-	if err != nil {
-		return err
-	}
-	var certificate []byte
-	for _, c := range chain {
-		certificate = append(certificate, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: c.Raw})...)
-	}
-	text, err := os.ReadFile(s.config)
-	if err != nil {
-		return err
-	}
-	values := map[string]string{
-		"DEVICE": device, "ID_SCOPE": sim.IDScope, "DPS": fromBoard(s.cloud.DPSAddr()), "HUB": fromBoard(s.cloud.HubAddr()),
-	}
-	return errors.Join(
-		os.WriteFile(filepath.Join(dir, "bootstrap.pem"), certificate, 0o644),
-		os.WriteFile(filepath.Join(dir, "bootstrap.key"), pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der}), 0o600),
-		os.WriteFile(filepath.Join(dir, "roots.pem"), s.cloud.RootsPEM(), 0o644),
-		os.WriteFile(filepath.Join(dir, "agent.yaml"), []byte(os.Expand(string(text), func(name string) string { return values[name] })), 0o644),
-	)
 }
 
 // fromBoard is an address of this machine as the emulated network has it.
@@ -154,20 +120,20 @@ func run(name string, args ...string) error {
 	return nil
 }
 
-func (s *stage) close() {
+func (s *story) close() {
 	s.board.pull()
 	_ = s.cloud.Close()
 }
 
-func (s *stage) file(name string) string { return filepath.Join(s.dir, name) }
+func (s *story) file(name string) string { return filepath.Join(s.dir, name) }
 
 // tell prints one line of the story.
-func (s *stage) tell(who, format string, args ...any) {
+func (s *story) tell(who, format string, args ...any) {
 	fmt.Printf("%6.1f s  %-6s %s\n", time.Since(s.began).Seconds(), who, fmt.Sprintf(format, args...))
 }
 
 // spring takes the power away where the trap is set. The cloud asks here at every point.
-func (s *stage) spring(point sim.Point, _ string, _ int) error {
+func (s *story) spring(point sim.Point, _ string, _ int) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if point != s.trap.point || len(s.cloud.Issued(device)) < s.trap.issued {
@@ -179,7 +145,7 @@ func (s *stage) spring(point sim.Point, _ string, _ int) error {
 }
 
 // note is told by the press, by a wire of its own, what the agent has said to a part.
-func (s *stage) note(line string) {
+func (s *story) note(line string) {
 	verdict, part, _ := strings.Cut(line, " ")
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -193,9 +159,15 @@ func (s *stage) note(line string) {
 	}
 }
 
-// tail is the end of the agent's log.
-func (s *stage) tail() string {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return strings.Join(s.lines[max(0, len(s.lines)-30):], "\n")
+// hear takes a line of the agent's log. What systemd says of the agent is among them, and is no entry.
+func (s *story) hear(line string) {
+	e, _ := s.log.Hear(line)
+	if e.Msg == "identity advanced" {
+		s.mu.Lock()
+		s.scene.generation = e.Identity.Gen
+		s.mu.Unlock()
+	}
+	if words := e.Words(); words != "" {
+		s.tell("agent", "%s", words)
+	}
 }
