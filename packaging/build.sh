@@ -24,29 +24,38 @@ arm64:agent) LDFLAGS="-R 16384 ${LDFLAGS-}" ;; # one in LDFLAGS wins
 esac
 [ -z "${UNSTRIPPED-}" ] || LDFLAGS=$(printf %s "$LDFLAGS" | sed 's/-s -w//')
 
-# stand_in DIR makes go.mod and overlay.json, which give the agent third_party/ in place of three modules; not in go.mod
-# itself, since the simulator and the tests need the originals. The MQTT client links two to open connections, and the
-# agent opens them. The YAML parser is the original but for the package regexp; its sources are taken from the module.
+# stand_in DIR gives the agent third_party/ in place of what is too large for it, by DIR/overlay.json and DIR/go.mod; not in
+# go.mod itself, since the simulator and the tests need the originals. Of net/http: host names in other scripts than ASCII,
+# which are 230 KB of Unicode. The MQTT client links two modules to open connections, and the agent opens them. The YAML
+# parser is the original but for the package regexp; its sources are taken from the module.
 stand_in() {
+	{
+		comma=
+		printf '{"Replace": {'
+		for file in "$("${GO:-go}" env GOROOT)"/src/vendor/golang.org/x/net/idna/*.go; do
+			from=
+			[ "${file##*/}" != punycode.go ] || from=$PWD/third_party/idna/idna.go
+			printf '%s"%s": "%s"' "$comma" "$file" "$from"
+			comma=', '
+		done
+		[ -e vendor/modules.txt ] || stand_in_modules "$1"
+		printf '}}\n'
+	} >"$1/overlay.json"
+}
+stand_in_modules() {
 	cp go.mod go.sum "$1/"
 	printf 'replace %s => ./third_party/%s\n' github.com/gorilla/websocket websocket golang.org/x/net net \
 		go.yaml.in/yaml/v3 yaml >>"$1/go.mod"
 	yaml=$("${GO:-go}" list -f '{{.Dir}}' go.yaml.in/yaml/v3)
-	comma=
-	{
-		printf '{"Replace": {'
-		for file in "$yaml"/*.go; do
-			name=${file##*/} from=$file
-			case $name in *_test.go) continue ;; esac
-			if grep -q '^	"regexp"$' "$file"; then
-				from=$1/$name
-				sed 's,^	"regexp"$,	"go.yaml.in/yaml/v3/regexp",' "$file" >"$from"
-			fi
-			printf '%s"%s": "%s"' "$comma" "$PWD/third_party/yaml/$name" "$from"
-			comma=', '
-		done
-		printf '}}\n'
-	} >"$1/overlay.json"
+	for file in "$yaml"/*.go; do
+		name=${file##*/} from=$file
+		case $name in *_test.go) continue ;; esac
+		if grep -q '^	"regexp"$' "$file"; then
+			from=$1/$name
+			sed 's,^	"regexp"$,	"go.yaml.in/yaml/v3/regexp",' "$file" >"$from"
+		fi
+		printf ', "%s": "%s"' "$PWD/third_party/yaml/$name" "$from"
+	done
 }
 
 case $program in
@@ -73,13 +82,13 @@ if [ -n "$small" ]; then
 	# shellcheck disable=SC2086 # GCFLAGS are several
 	set -- -tags "$TAGS" $GCFLAGS "$@"
 fi
-if [ -e vendor/modules.txt ]; then
-	# All modules are in the tree: no other go.mod can be named, so there are no stand-ins, and the agent is 390 KB larger.
-	export GOFLAGS=-mod=vendor
-elif [ "$program" = agent ]; then
+# Where all modules are in the tree no other go.mod can be named: none of them has a stand-in, and the agent is 390 KB larger.
+[ ! -e vendor/modules.txt ] || export GOFLAGS=-mod=vendor
+if [ "$program" = agent ]; then
 	tmp=$(mktemp -d)
 	trap 'rm -rf "$tmp"' EXIT
 	stand_in "$tmp"
-	set -- -modfile="$tmp/go.mod" -overlay="$tmp/overlay.json" "$@"
+	[ ! -e "$tmp/go.mod" ] || set -- -modfile="$tmp/go.mod" "$@"
+	set -- -overlay="$tmp/overlay.json" "$@"
 fi
 "${GO:-go}" build "$@"

@@ -1,5 +1,5 @@
 #!/bin/sh
-# parts.sh prints what the agent for arm64 weighs without each of its optional parts. It is called by make, like build.sh.
+# parts.sh prints what the agent for arm64 weighs without each of its optional parts. It is called by make, like build.sh, and knows their tags by EVERY_PART.
 set -eu
 cd "$(dirname "$0")/.."
 dir=$(mktemp -d)
@@ -9,7 +9,7 @@ trap 'rm -rf "$dir"' EXIT
 bytes() { size "$1" | awk 'NR == 2 { print $1 + $2 }'; }
 
 TAGS0=$TAGS whole=
-all=noest,noezca,nohsm,noattest,noingest,nofield,noremote
+all=$EVERY_PART
 printf '%-58s %10s %10s\n' 'left out by -tags' bytes less
 for part in '' $(echo $all | tr , ' ') $all; do
 	TAGS=$TAGS0${part:+,$part} packaging/build.sh "$dir/devid-agent-arm64"

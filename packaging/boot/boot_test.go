@@ -59,9 +59,11 @@ func TestSystemdUnderstandsEveryLineOfTheUnit(t *testing.T) {
 }
 
 func TestSystemdUnderstandsEachDropIn(t *testing.T) {
-	dropIns, err := filepath.Glob("../dropins/*.conf")
-	if err != nil || len(dropIns) == 0 {
-		t.Fatal("no drop-ins", err)
+	tokens, _ := filepath.Glob("../dropins/*.conf")
+	sensors, _ := filepath.Glob("../dropins/sensors/*.conf")
+	dropIns := append(tokens, sensors...)
+	if len(tokens) == 0 || len(sensors) == 0 {
+		t.Fatal("drop-ins are missing", dropIns)
 	}
 	for _, path := range dropIns {
 		text, err := os.ReadFile(path)
@@ -141,6 +143,29 @@ func TestEachScriptStartsTheProgramThatItIsGiven(t *testing.T) {
 		}
 		if !strings.Contains(script, "GOMEMLIMIT") {
 			t.Errorf("%s does not limit the agent's memory", name)
+		}
+	}
+}
+
+func TestEachCredentialThatTheConfigurationSuggestsIsTakenByTheUnit(t *testing.T) {
+	text, err := os.ReadFile("../../examples/agent.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	suggested := regexp.MustCompile(`credential:([a-z-]+)`).FindAllStringSubmatch(string(text), -1)
+	if len(suggested) == 0 {
+		t.Fatal("agent.yaml suggests none")
+	}
+	page, err := os.ReadFile("../man/devid-agent.8")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, s := range suggested {
+		if !strings.Contains(Systemd(Program), "\nLoadCredential="+s[1]+":") {
+			t.Errorf("agent.yaml suggests %s, and the unit does not take it", s[0])
+		}
+		if !strings.Contains(strings.ReplaceAll(string(page), `\-`, "-"), s[1]) {
+			t.Errorf("agent.yaml suggests %s, and the manual page does not name it", s[0])
 		}
 	}
 }

@@ -10,7 +10,7 @@ require devid.inc
 # not have one without C.
 CGO_ENABLED = "0"
 GO_LINUXLOADER = ""
-GOBUILDFLAGS:append = " -tags nethttpomithttp2 -gcflags=all=-l -gcflags=crypto/internal/fips140/mlkem= -gcflags=crypto/internal/fips140/bigmod= -gcflags=crypto/internal/fips140/edwards25519/field= -gcflags=crypto/internal/fips140/subtle="
+GOBUILDFLAGS:append = " -tags nethttpomithttp2 -gcflags=all=-l -gcflags=runtime= -gcflags=internal/runtime/atomic= -gcflags=internal/runtime/sys= -gcflags=internal/runtime/math= -gcflags=crypto/internal/fips140/mlkem= -gcflags=crypto/internal/fips140/bigmod= -gcflags=crypto/internal/fips140/edwards25519/field= -gcflags=crypto/internal/fips140/subtle="
 GOBUILDFLAGS:remove = "-buildmode=pie"
 
 inherit systemd update-rc.d useradd bash-completion ${@bb.utils.contains('PACKAGECONFIG', 'overlayfs', 'overlayfs', '', d)}

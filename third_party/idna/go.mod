@@ -1,0 +1,3 @@
+module golang.org/x/net/idna
+
+go 1.26.0
