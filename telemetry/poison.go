@@ -107,7 +107,7 @@ func (p *Pump) convict(s *span) {
 	}
 	s.lane.waiting--
 	if err := p.condemn(s, errEnded); err != nil {
-		p.Log.Error("a reading ends each session, and cannot be set aside", "lane", s.lane.Name, "seq", s.first, "err", err)
+		p.Log.Error("a reading ends each session, and cannot be set aside", "lane", s.lane.Name, "seq", s.last, "err", err)
 	}
 	p.accused = p.accuse()
 }
@@ -134,18 +134,18 @@ func (l *lane) after(s *span) *span {
 
 // condemn sets aside a reading that can never be delivered.
 func (p *Pump) condemn(s *span, why error) error {
-	if err := s.lane.Queue.Aside(s.first); err != nil {
+	if err := s.lane.Queue.Aside(s.last); err != nil { // s.first may have expired
 		if fault.Of(err) == fault.Fatal {
 			return err
 		}
 		// It stays where it is, and so does all behind it that has arrived: nothing is lost, and it is tried again.
 		s.parked = true
-		p.Log.Error("a reading that cannot be sent cannot be set aside either", "lane", s.lane.Name, "stream", s.stream, "seq", s.first, "err", err, "hint", fault.Hint(err))
+		p.Log.Error("a reading that cannot be sent cannot be set aside either", "lane", s.lane.Name, "stream", s.stream, "seq", s.last, "err", err, "hint", fault.Hint(err))
 		return nil
 	}
 	s.arrived()
 	p.tell(func(r *Report) { r.Aside++ })
-	p.Log.Error("reading set aside", "lane", s.lane.Name, "stream", s.stream, "seq", s.first, "err", why)
+	p.Log.Error("reading set aside", "lane", s.lane.Name, "stream", s.stream, "seq", s.last, "err", why)
 	return p.acknowledge(s.lane)
 }
 

@@ -120,3 +120,20 @@ func TestAReadingThatCanNeverBeSentIsSetAsideAtOnce(t *testing.T) {
 		}
 	})
 }
+
+func TestWhatIsLeftOfAMessageWhoseFirstReadingsHaveExpiredIsSetAside(t *testing.T) {
+	h, q := newHub(1), newQueue()
+	h.deaf = true
+	q.add(3)
+	lane := telemetry.Lane{Name: "a", Queue: q, Pack: telemetry.Pack{Bytes: 1000}}
+	pumpingWith(t, h, telemetry.PumpConfig{Lanes: []telemetry.Lane{lane}}, func(t *testing.T, _ *telemetry.Pump) {
+		pass(time.Second)
+		q.expire(2)
+		q.records[0].Stream = "too large"
+		h.set(func() { h.deaf = false; h.session.end() })
+		pass(time.Minute)
+		if !slices.Equal(q.aside, []uint64{3}) || q.depth() != 0 {
+			t.Errorf("set aside %v, %d wait", q.aside, q.depth())
+		}
+	})
+}

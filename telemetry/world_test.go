@@ -88,6 +88,13 @@ func (q *queue) Ready() <-chan struct{} {
 	return q.ready
 }
 
+// expire takes the n oldest away: their time is over.
+func (q *queue) expire(n int) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.records = q.records[n:]
+}
+
 func (q *queue) depth() int {
 	q.mu.Lock()
 	defer q.mu.Unlock()
