@@ -35,7 +35,9 @@ func TestNoRequestCostsMuchMoreThanItsBytes(t *testing.T) {
 		runtime.ReadMemStats(&before)
 		_, _ = Read(request, Bounds{One: 255 << 10, All: size})
 		runtime.ReadMemStats(&after)
-		if all := after.TotalAlloc - before.TotalAlloc; all > 128*size {
+		// Copies for each point would be thousands of times its size. The worst is about a hundred, all of it garbage soon, and the
+		// race detector makes it a third more.
+		if all := after.TotalAlloc - before.TotalAlloc; all > 256*size {
 			t.Errorf("%s: %d MiB went through memory", name, all>>20)
 		}
 	}
