@@ -121,7 +121,7 @@ func (w *world) begin() *life {
 	var r *remote.Remote
 	roots := x509.NewCertPool()
 	roots.AppendCertsFromPEM(w.cloud.RootsPEM())
-	hub := iothub.New(iothub.Config{SpoolID: "s", Roots: roots, Dial: w.cloud.Dial, Handlers: iothub.Handlers{
+	hub := iothub.New(iothub.Config{SpoolID: "s", Roots: func() *x509.CertPool { return roots }, Dial: w.cloud.Dial, Handlers: iothub.Handlers{
 		Desired: func(v int64, p []byte) { r.Desired(v, p) },
 		Method:  func(ctx context.Context, name string, p []byte) (int, []byte) { return r.Method(ctx, name, p) },
 		Message: func(ctx context.Context, p map[string]string, b []byte) error { return r.Message(ctx, p, b) },

@@ -42,15 +42,16 @@ func words(when time.Time) string {
 
 // pending is the identity to prove: the one that waits already, or a new one.
 func (r *Renewer) pending(ctx context.Context) (*identity.Identity, error) {
+	r.around = false
 	if id := r.Identities.Pending(); id != nil {
-		if !id.Expired(time.Now()) {
+		if !id.Expired(r.now()) {
 			return id, nil
 		}
 		if err := r.give(ctx, id, "expired before it was proven"); err != nil {
 			return nil, err
 		}
 	}
-	enroller, fixedKey := r.way(time.Now())
+	enroller, fixedKey := r.way(r.now())
 	name, key, err := r.key(ctx, fixedKey)
 	if err != nil {
 		return nil, err
@@ -72,14 +73,16 @@ func (r *Renewer) keep(key string, why error) error {
 }
 
 // way chooses who certifies: the renewal with the identity in force where that is alive and accepted, else First.
-// A wrong clock alone does not lead there: it also makes the servers' certificates look expired.
+// A wrong clock alone does not lead there: it also makes the servers' certificates look expired. Shortly before the end
+// both are tried, each at its own pace: the way back may be closed for good, as by a bootstrap certificate that has expired.
 func (r *Renewer) way(now time.Time) (e provisioning.Enroller, fixedKey string) {
 	cur := r.Identities.Current()
 	r.rescuing = cur != nil && (r.refused || cur.Expired(now))
 	switch {
 	case cur == nil, r.Renew == nil, r.rescuing, !cur.Certified():
 		return r.First, r.FirstKey
-	case urgent(cur.Leaf(), now) && r.Report().LastError != nil:
+	case urgent(cur.Leaf(), now) && r.Report().LastError != nil && !now.Before(r.detour):
+		r.around = true
 		r.Log.Warn("renewal keeps failing and the certificate is about to expire: enrolling from the beginning", "identity", cur)
 		return r.First, r.FirstKey
 	}
@@ -111,7 +114,7 @@ func (r *Renewer) refuse(ctx context.Context, pending *identity.Identity, err er
 // rest spaces the ways back through First: a device that a person has disabled is not enrolled every minute.
 func (r *Renewer) rest() {
 	if r.rescuing {
-		r.rescued, r.rescuing = time.Now(), false
+		r.rescued, r.rescuing = r.now(), false
 		r.rescues++
 	}
 }

@@ -52,12 +52,16 @@ type Renewer struct {
 	asked    chan chan error
 	changes  chan struct{}
 	refused  bool
+	around   bool      // the last try went through First, for a certificate that was about to expire
+	detour   time.Time // it does so not before
 	rescuing bool      // the identity to prove comes from First, for a device that had one
 	rescued  time.Time // when that was last tried to its end
 	rescues  int       // in a row, without the hub's acceptance
 	promoted time.Time // when the identity in force got there, in this process
 	next     time.Time // not before
 	report   atomic.Pointer[Report]
+
+	now func() time.Time // the time of day, which may be set at any moment, and a monotonic reading beside it
 }
 
 // Report is the renewer's state for people.
@@ -72,7 +76,7 @@ type Report struct {
 
 // New returns a renewer that is ready to Run.
 func New(c Config) *Renewer {
-	r := &Renewer{Config: c, asked: make(chan chan error), changes: make(chan struct{}, 1)}
+	r := &Renewer{Config: c, asked: make(chan chan error), changes: make(chan struct{}, 1), now: time.Now}
 	r.report.Store(&Report{})
 	return r
 }
@@ -86,8 +90,8 @@ const patience = 20 * time.Minute
 // Run renews when it is time, until ctx ends or an error is Fatal.
 func (r *Renewer) Run(ctx context.Context) error {
 	for {
-		wait := r.wait(time.Now())
-		r.tell(func(t *Report) { t.Turn = time.Now().Add(wait) })
+		wait := r.wait(r.now())
+		r.tell(func(t *Report) { t.Turn = r.now().Add(wait) })
 		select {
 		case <-ctx.Done():
 			return ctx.Err()
@@ -100,7 +104,7 @@ func (r *Renewer) Run(ctx context.Context) error {
 				return err
 			}
 		case <-time.After(wait):
-			if !r.due(time.Now()) {
+			if !r.due(r.now()) {
 				continue
 			}
 			if err := r.advance(ctx); fault.Of(err) == fault.Fatal || fault.Stopped(err) {
@@ -128,7 +132,7 @@ func (r *Renewer) Force(ctx context.Context) error {
 
 // advance is Advance within a bound of time, with its outcome noted for the next turn of the loop.
 func (r *Renewer) advance(ctx context.Context) error {
-	r.tell(func(t *Report) { t.Turn = time.Now().Add(patience) })
+	r.tell(func(t *Report) { t.Turn = r.now().Add(patience) })
 	bounded, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
 	err := r.Advance(bounded)
@@ -138,11 +142,14 @@ func (r *Renewer) advance(ctx context.Context) error {
 	wait, _ := r.Backoff.Next(err)
 	if cur := r.Identities.Current(); err != nil && cur != nil && cur.Certified() {
 		// Retries grow denser towards expiry: no certificate dies of a slow cadence.
-		if left := time.Until(cur.Leaf().NotAfter) / 8; left > 0 {
+		if left := cur.Leaf().NotAfter.Sub(r.now()) / 8; left > 0 {
 			wait = min(wait, max(left, r.floor()))
 		}
 	}
-	r.next = time.Now().Add(wait)
+	r.next = r.now().Add(wait)
+	if err != nil && r.around {
+		r.detour, r.next = r.next, r.now().Add(r.floor()) // the usual way has its turn
+	}
 	r.note(err)
 	return err
 }
@@ -155,14 +162,14 @@ func (r *Renewer) floor() time.Duration {
 }
 
 func (r *Renewer) note(err error) {
-	now := time.Now()
+	now := r.now()
 	if err == nil {
 		r.promoted = now
 		r.tell(func(t *Report) { t.Count++; t.LastTry, t.LastError, t.NextTry = now, nil, time.Time{} })
 		return
 	}
 	r.tell(func(t *Report) { t.LastTry, t.LastError, t.NextTry = now, err, r.next })
-	r.Log.Warn("identity not advanced", "err", err, "kind", fault.Of(err), "hint", fault.Hint(err), "wait", time.Until(r.next).Round(time.Millisecond))
+	r.Log.Warn("identity not advanced", "err", err, "kind", fault.Of(err), "hint", fault.Hint(err), "wait", r.next.Sub(now).Round(time.Millisecond))
 }
 
 // When is the time of the next renewal, zero before the first enrollment and where there is no certificate.
@@ -183,7 +190,9 @@ func (r *Renewer) When() time.Time {
 // due reports whether there is something to advance to, now.
 func (r *Renewer) due(now time.Time) bool { return r.wait(now) <= 0 }
 
-// wait is how long to sleep until it is time, at most look.
+// wait is how long to sleep until it is time, at most look. A certificate's dates are held against the time of day; what
+// was to wait for since a try is counted by the monotonic clock, whatever the time of day was then. Only as durations can
+// the two be compared.
 func (r *Renewer) wait(now time.Time) time.Duration {
 	if r.refused && r.Accepted() {
 		r.refused, r.rescues = false, 0
@@ -198,10 +207,7 @@ func (r *Renewer) wait(now time.Time) time.Duration {
 	} else if r.refused {
 		at = r.rescued.Add(min(hourly(r.RescueEvery)<<min(max(r.rescues-1, 0), 8), 24*time.Hour))
 	}
-	if at.Before(r.next) {
-		at = r.next
-	}
-	return min(max(at.Sub(now), 0), hourly(r.Look))
+	return min(max(at.Sub(now), r.next.Sub(now), 0), hourly(r.Look))
 }
 
 func hourly(d time.Duration) time.Duration {

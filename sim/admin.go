@@ -61,5 +61,15 @@ func (c *Cloud) edit(id string, f func(*device)) {
 
 // RootsPEM is what a device must trust to talk to the DPS and the hub.
 func (c *Cloud) RootsPEM() []byte {
+	c.mu.Lock()
+	defer c.mu.Unlock()
 	return pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: c.pki.serverRoot.Raw})
+}
+
+// ReplaceServerRoot gives all servers certificates of a new root, as Azure does every few years: RootsPEM is that one from
+// now on. Connections that are open go on.
+func (c *Cloud) ReplaceServerRoot() error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.pki.newServer(c.policy.ECDSAServer)
 }

@@ -119,7 +119,10 @@ func (c *Cloud) EntraCount(clientID string) int {
 
 // serveEntra is one connection to the token endpoint, which asks for no certificate.
 func (c *Cloud) serveEntra(l *link) {
-	config := &tls.Config{Certificates: []tls.Certificate{c.pki.server}, CipherSuites: suites, MinVersion: tls.VersionTLS12}
+	c.mu.Lock()
+	shown := c.pki.server
+	c.mu.Unlock()
+	config := &tls.Config{Certificates: []tls.Certificate{shown}, CipherSuites: suites, MinVersion: tls.VersionTLS12}
 	if c.weather().TLS12Only {
 		config.MaxVersion = tls.VersionTLS12
 	}

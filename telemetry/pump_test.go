@@ -101,7 +101,7 @@ func TestTheFirstIdentityComesBySwitch(t *testing.T) {
 	})
 }
 
-func TestThreeRefusalsAreToldOnceAndThenSlow(t *testing.T) {
+func TestFault17ThreeRefusalsAreToldOnceAndThenSlow(t *testing.T) {
 	h := newHub()
 	pumping(t, h, 1, func(t *testing.T, p *telemetry.Pump, _ *queue) {
 		<-p.Unknown()

@@ -67,6 +67,7 @@ type Sampler struct {
 	changed        chan struct{} // under change until Run has it
 
 	// owned by Run
+	clock    func() time.Time // nil = time.Now
 	started  time.Time
 	probes   []*probe
 	tick     tick
@@ -134,8 +135,8 @@ func (s *Sampler) Run(ctx context.Context) error {
 				return fmt.Errorf("sampler: %w", err)
 			}
 		}
-		s.turn(ctx, time.Now())
-		timer.Reset(time.Until(s.wake()))
+		s.turn(ctx, s.now())
+		timer.Reset(s.wake().Sub(s.now()))
 	}
 }
 
@@ -156,10 +157,18 @@ func (s *Sampler) asked() []Probe {
 
 // adopt begins anew with these probes. Reads of the ones before that are under way are forgotten when they end.
 func (s *Sampler) adopt(list []Probe) {
-	s.started, s.probes, s.tick = time.Now(), nil, tick{}
+	s.started, s.probes, s.tick = s.now(), nil, tick{}
 	for _, p := range list {
 		s.probes = append(s.probes, newProbe(p, s.Timeout, s.started))
 	}
+}
+
+// now is the time of day, which may be set at any moment; deadlines go by the monotonic reading beside it.
+func (s *Sampler) now() time.Time {
+	if s.clock != nil {
+		return s.clock()
+	}
+	return time.Now()
 }
 
 // turn does what is due: it ends a tick that is complete or has waited long enough, begins the next, and writes.
@@ -179,7 +188,7 @@ func (s *Sampler) turn(ctx context.Context, now time.Time) {
 
 // wake is when there is something to do even if nothing happens.
 func (s *Sampler) wake() time.Time {
-	at := time.Now().Add(time.Hour)
+	at := s.now().Add(time.Hour)
 	if s.tick.open {
 		at = s.tick.until
 	}

@@ -139,7 +139,7 @@ func (s *Sampler) take(a answer) {
 		p.awaited = false
 		s.tick.awaited--
 	} else if p.ripe {
-		s.report([]*probe{p}, time.Now())
+		s.report([]*probe{p}, s.now())
 	}
 }
 
@@ -193,7 +193,7 @@ const retell = 10 * time.Minute
 
 // tell logs a change of p's health.
 func (s *Sampler) tell(p *probe, err error) {
-	h, now := &p.health, time.Now()
+	h, now := &p.health, s.now()
 	switch {
 	case err == nil && h.told != "":
 		s.Log.Info("a sensor answers again", "source", p.Name)

@@ -245,7 +245,7 @@ func TestUsage(t *testing.T) {
 	}
 }
 
-func TestReadingsAreTakenInWhileThereIsNoTPM(t *testing.T) {
+func TestFault19ReadingsAreTakenInWhileThereIsNoTPM(t *testing.T) {
 	d := newDesk(t, sim.Temper{}, "")
 	d.append(azure(d.cloud))
 	d.tpm.Kill()

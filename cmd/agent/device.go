@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"path/filepath"
@@ -58,7 +59,7 @@ func (a *agent) stepped(e provisioning.Enroller) provisioning.Enroller {
 // hubPrepare is the way to the hub; mac makes tokens for a device that has no certificate.
 func (a *agent) hubPrepare(mac sas.MAC) (telemetry.Prepare, error) {
 	c := a.config.Hub
-	roots, err := azureRoots(a.config, c.Roots)
+	roots, err := a.trust("hub", func() (*x509.CertPool, error) { return azureRoots(a.config, c.Roots) })
 	if err != nil {
 		return nil, err
 	}

@@ -139,7 +139,7 @@ func TestACertificateTravelsOverEveryTransportToo(t *testing.T) {
 	}
 }
 
-func TestEverythingGoesThroughTheProxyAndNothingBesideIt(t *testing.T) {
+func TestFault42EverythingGoesThroughTheProxyAndNothingBesideIt(t *testing.T) {
 	d := newDesk(t, sim.Temper{}, "")
 	through := startProxy(t)
 	d.put("proxy-password", "s3cret\n")

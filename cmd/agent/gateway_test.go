@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/devid-agent/devid-agent/fault"
+	"github.com/devid-agent/devid-agent/internal/dial"
 	"github.com/devid-agent/devid-agent/keys"
 	"github.com/devid-agent/devid-agent/keys/keystest"
 	"github.com/devid-agent/devid-agent/sim"
@@ -28,6 +29,7 @@ type gateway struct {
 	cloud  *sim.Cloud
 	keys   *keystest.Store
 	config *Config
+	dial   dial.Dial // through the network that there is
 	log    bytes.Buffer
 
 	mu       sync.Mutex
@@ -78,7 +80,7 @@ func (g *gateway) story() string {
 
 func newGateway(t *testing.T, dir string, cloud *sim.Cloud) *gateway {
 	t.Helper()
-	g := &gateway{t: t, cloud: cloud, keys: keystest.NewStore(keys.ECDSAP256), promised: map[uint64]string{}, alarms: map[uint64]string{}}
+	g := &gateway{t: t, cloud: cloud, dial: cloud.Dial, keys: keystest.NewStore(keys.ECDSAP256), promised: map[uint64]string{}, alarms: map[uint64]string{}}
 	g.config = bootstrapped(t, dir, cloud)
 	g.config.Telemetry.Ingest.Socket = "" // a socket of the kernel knows no virtual time
 	g.config.Telemetry.Sensors.Enabled = false
@@ -141,7 +143,7 @@ func (g *gateway) start(p *power, plant planted) *boot {
 	ctx, stop := context.WithCancel(g.t.Context())
 	b := &boot{g: g, power: p, stop: stop, done: make(chan struct{})}
 	p.plug(stop)
-	w := world{keys: g.keys, dial: p.dial(g.cloud.Dial), step: p.step}
+	w := world{keys: g.keys, dial: p.dial(g.dial), step: p.step}
 	log := slog.New(slog.NewTextHandler(&g.log, &slog.HandlerOptions{Level: slog.LevelInfo}))
 	var err error
 	if b.agent, err = newAgent(g.config, w, log); err != nil {

@@ -2,11 +2,15 @@
 
 package main
 
-import "github.com/devid-agent/devid-agent/provisioning/est"
+import (
+	"crypto/x509"
+
+	"github.com/devid-agent/devid-agent/provisioning/est"
+)
 
 func (a *agent) openEST() (certifier, error) {
 	c := a.config.Provisioning.EST
-	roots, err := readRoots(c.Roots)
+	roots, err := a.trust("est", func() (*x509.CertPool, error) { return readRoots(c.Roots) })
 	if err != nil {
 		return nil, err
 	}

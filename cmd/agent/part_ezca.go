@@ -2,11 +2,15 @@
 
 package main
 
-import "github.com/devid-agent/devid-agent/provisioning/ezca"
+import (
+	"crypto/x509"
+
+	"github.com/devid-agent/devid-agent/provisioning/ezca"
+)
 
 func (a *agent) openEZCA() (certifier, error) {
 	c := a.config.Provisioning.EZCA
-	roots, err := readRoots(c.Roots)
+	roots, err := a.trust("ezca", func() (*x509.CertPool, error) { return readRoots(c.Roots) })
 	if err != nil {
 		return nil, err
 	}

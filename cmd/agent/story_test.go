@@ -127,7 +127,7 @@ func TestPowerReturnsAndNobodyNotices(t *testing.T) {
 	})
 }
 
-func TestACertificateThatDiedOfflineIsReplacedThroughDPS(t *testing.T) {
+func TestFault10ACertificateThatDiedOfflineIsReplacedThroughDPS(t *testing.T) {
 	inBubble(t, sim.Temper{Latency: 20 * time.Millisecond}, func(g *gateway) {
 		b := g.start(&power{}, nil)
 		b.takeFor(2 * time.Minute)
@@ -142,7 +142,7 @@ func TestACertificateThatDiedOfflineIsReplacedThroughDPS(t *testing.T) {
 	})
 }
 
-func TestARevokedDeviceComesBackThroughDPS(t *testing.T) {
+func TestFault52ARevokedDeviceComesBackThroughDPS(t *testing.T) {
 	inBubble(t, sim.Temper{Latency: 20 * time.Millisecond}, func(g *gateway) {
 		b := g.start(&power{}, nil)
 		b.takeFor(2 * time.Minute)
@@ -159,7 +159,7 @@ func TestARevokedDeviceComesBackThroughDPS(t *testing.T) {
 	})
 }
 
-func TestADisabledDeviceKeepsItsReadingsAndDoesNotKnockForEver(t *testing.T) {
+func TestFault18ADisabledDeviceKeepsItsReadingsAndDoesNotKnockForEver(t *testing.T) {
 	inBubble(t, sim.Temper{Latency: 20 * time.Millisecond}, func(g *gateway) {
 		g.cloud.SetPolicy(func(p *sim.Policy) { p.Life = 30 * 24 * time.Hour })
 		b := g.start(&power{}, nil)

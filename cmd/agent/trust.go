@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"sync"
 
 	"github.com/devid-agent/devid-agent/fault"
 	"github.com/devid-agent/devid-agent/identity"
@@ -13,6 +14,27 @@ import (
 
 //go:embed microsoft.pem
 var microsoftRoots []byte
+
+// trust is the roots that read returns, read again for each connection: authorities are replaced while the agent runs. Where
+// that fails, those that were read last go on to be trusted, and no others.
+func (a *agent) trust(part string, read func() (*x509.CertPool, error)) (roots func() *x509.CertPool, err error) {
+	last, err := read()
+	if err != nil {
+		return nil, err
+	}
+	var mu sync.Mutex
+	return func() *x509.CertPool {
+		mu.Lock()
+		defer mu.Unlock()
+		now, err := read()
+		if err != nil {
+			a.part(part).Error("the roots cannot be read, those from before are trusted", "err", err, "hint", fault.Hint(err))
+			return last
+		}
+		last = now
+		return last
+	}, nil
+}
 
 // azureRoots returns the roots that a server of Azure may come from: those of file and no others where it is set, else
 // what trust says. Nil is the system's.

@@ -157,7 +157,7 @@ func handDir(c *Config) string { return filepath.Join(c.Device.State, "hand") }
 
 func (a *agent) dps() (*dps.Client, error) {
 	c := a.config.Provisioning.DPS
-	roots, err := azureRoots(a.config, c.Roots)
+	roots, err := a.trust("dps", func() (*x509.CertPool, error) { return azureRoots(a.config, c.Roots) })
 	if err != nil {
 		return nil, err
 	}

@@ -31,7 +31,7 @@ var Rooms = map[string][]string{
 	"provisioning/ezca":     {"provisioning", "identity", "internal/web", "internal/mtls", "fault"},
 	"provisioning/hand":     {"provisioning", "identity", "internal/durable", "fault"},
 	"station":               {"identity", "tpm", "hsm", "keys", "internal/durable", "internal/web", "internal/sas", "fault"},
-	"telemetry/iothub":      {"telemetry", "telemetry/spool", "identity", "internal/mqtt", "internal/web", "fault"},
+	"telemetry/iothub":      {"telemetry", "telemetry/spool", "identity", "internal/mqtt", "internal/web", "internal/mtls", "fault"},
 	"telemetry/sensors":     {"telemetry", "telemetry/spool", "internal/durable", "fault"},
 	"remote":                {"fault"},
 	"telemetry/ingest":      {"telemetry/spool", "telemetry/ingest/otlp", "fault"},

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/devid-agent/devid-agent/fault"
+	"github.com/devid-agent/devid-agent/internal/mtls"
 	"github.com/devid-agent/devid-agent/keys"
 	"github.com/devid-agent/devid-agent/keys/keystest"
 )
@@ -51,7 +52,7 @@ func atServer(t *testing.T, serve http.HandlerFunc, story func(t *testing.T, c C
 		secure := &tls.Config{Certificates: []tls.Certificate{ca.Certify(t, "dps.test", key)}, ClientAuth: tls.RequestClientCert}
 		go func() { _ = server.Serve(tls.NewListener(wire, secure)) }()
 		defer func() { close(wire); server.Close() }()
-		story(t, Config{Endpoint: "dps.test", IDScope: "0ne00TEST", Roots: ca.Pool, Transport: HTTPS, Dial: wire.dial,
+		story(t, Config{Endpoint: "dps.test", IDScope: "0ne00TEST", Roots: mtls.Fixed(ca.Pool), Transport: HTTPS, Dial: wire.dial,
 			SharedKey: func(context.Context) ([]byte, error) { return deviceKey, nil }})
 	})
 }

@@ -20,6 +20,7 @@ import (
 
 	"github.com/devid-agent/devid-agent/fault"
 	"github.com/devid-agent/devid-agent/identity"
+	"github.com/devid-agent/devid-agent/internal/mtls"
 	"github.com/devid-agent/devid-agent/provisioning"
 )
 
@@ -29,11 +30,11 @@ const Global = "global.azure-devices-provisioning.net"
 // Config is where to enroll, and as whom. IDScope is needed, and exactly one of Bootstrap, SharedKey and TPM for Enroll
 // and Place.
 type Config struct {
-	Endpoint   string         // default Global
-	Connect    string         // host:port to dial; "" = Endpoint, port 8883 for MQTT, else 443. TLS keeps the name Endpoint
-	IDScope    string         // of the service instance, 0ne…
-	APIVersion string         // default 2025-07-01-preview, the first with certificate requests in DER
-	Roots      *x509.CertPool // nil = the system's
+	Endpoint   string     // default Global
+	Connect    string     // host:port to dial; "" = Endpoint, port 8883 for MQTT, else 443. TLS keeps the name Endpoint
+	IDScope    string     // of the service instance, 0ne…
+	APIVersion string     // default 2025-07-01-preview, the first with certificate requests in DER
+	Roots      mtls.Roots // nil = the system's
 	// RegistrationID is what the enrollment is for; "" = the device ID. With a certificate it is its common name.
 	RegistrationID string
 	Transport      string // MQTT, WebSocket or HTTPS; default MQTT, and HTTPS for a TPM, which nothing else can carry

@@ -13,6 +13,7 @@ import (
 	"github.com/devid-agent/devid-agent/fault"
 	"github.com/devid-agent/devid-agent/identity"
 	"github.com/devid-agent/devid-agent/internal/mqtt"
+	"github.com/devid-agent/devid-agent/internal/mtls"
 	"github.com/devid-agent/devid-agent/provisioning"
 	"github.com/devid-agent/devid-agent/sim"
 )
@@ -232,7 +233,7 @@ func TestEnrollOverTCPAsTheServiceIsReached(t *testing.T) {
 		w.bootstrap = w.factory(device)
 		roots := x509.NewCertPool()
 		roots.AppendCertsFromPEM(cloud.RootsPEM())
-		w.config = Config{IDScope: sim.IDScope, Roots: roots, Connect: cloud.DPSAddr(),
+		w.config = Config{IDScope: sim.IDScope, Roots: mtls.Fixed(roots), Connect: cloud.DPSAddr(),
 			Bootstrap: func(context.Context) (tls.Certificate, error) { return w.bootstrap, nil }}
 		w.wantGrant(w.enroll())
 	}

@@ -24,7 +24,7 @@ type overHTTPS struct {
 func (r *registration) overHTTPS() session {
 	c := r.client.config
 	config := web.Config{
-		Roots: c.Roots, Settings: mtls.Settings{Host: "provisioning.dps.endpoint", Roots: "provisioning.dps.roots"},
+		Roots: c.Roots.Pool(), Settings: mtls.Settings{Host: "provisioning.dps.endpoint", Roots: "provisioning.dps.roots"},
 		Identity: r.remedy(), UserAgent: c.UserAgent, Timeout: answerTimeout, NoRedirects: true, Dial: c.Dial, Connect: c.Connect,
 	}
 	if cert := r.proof.certificate(); len(cert.Certificate) > 0 {

@@ -43,7 +43,7 @@ func (r *registration) options(token string, receive func(string, []byte, func()
 		Username:    r.client.username(r.id),
 		Password:    token,
 		Certificate: r.proof.certificate(),
-		Roots:       c.Roots,
+		Roots:       c.Roots.Pool(),
 		Dial:        c.Dial,
 		Receive:     receive,
 	}

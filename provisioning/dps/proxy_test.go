@@ -13,6 +13,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/devid-agent/devid-agent/internal/mtls"
 	"github.com/devid-agent/devid-agent/internal/proxy"
 	"github.com/devid-agent/devid-agent/sim"
 )
@@ -63,7 +64,7 @@ func TestEveryTransportGoesThroughAProxy(t *testing.T) {
 	for transport, address := range map[string]string{MQTT: cloud.DPSAddr(), WebSocket: cloud.DPSWebSocketAddr(), HTTPS: cloud.DPSHTTPAddr()} {
 		w := &world{T: t, cloud: cloud, key: newKey(t)}
 		w.bootstrap = w.factory(device)
-		w.config = Config{IDScope: sim.IDScope, Roots: roots, Connect: address, Transport: transport, Dial: through,
+		w.config = Config{IDScope: sim.IDScope, Roots: mtls.Fixed(roots), Connect: address, Transport: transport, Dial: through,
 			Bootstrap: func(context.Context) (tls.Certificate, error) { return w.bootstrap, nil }}
 		w.wantGrant(w.enroll())
 		if got, _ := cloud.LastRegistration(device); got.Transport != transport {

@@ -14,6 +14,7 @@ import (
 	"github.com/devid-agent/devid-agent/fault"
 	"github.com/devid-agent/devid-agent/identity"
 	"github.com/devid-agent/devid-agent/internal/mqtt"
+	"github.com/devid-agent/devid-agent/internal/mtls"
 	"github.com/devid-agent/devid-agent/internal/sas"
 	"github.com/devid-agent/devid-agent/sim"
 	"github.com/devid-agent/devid-agent/tpm"
@@ -36,7 +37,7 @@ func inTPMWorld(t *testing.T, kind string, story func(w *world, chip *tpm.Store)
 	w := &world{T: t, cloud: cloud, key: newKey(t)}
 	roots := x509.NewCertPool()
 	roots.AppendCertsFromPEM(cloud.RootsPEM())
-	w.config = Config{IDScope: sim.IDScope, Roots: roots, Connect: cloud.DPSHTTPAddr(), TPM: store}
+	w.config = Config{IDScope: sim.IDScope, Roots: mtls.Fixed(roots), Connect: cloud.DPSHTTPAddr(), TPM: store}
 	cloud.Enroll(sim.Enrollment{Registration: device, EndorsementKey: w.endorsement()})
 	story(w, store)
 }
@@ -58,7 +59,7 @@ func (w *world) atHub(chip TPM) error {
 	if err != nil {
 		w.Fatal(err)
 	}
-	conn, err := mqtt.Dial(w.Context(), mqtt.Options{Host: sim.HubHost, Address: w.cloud.HubAddr(), Roots: w.config.Roots,
+	conn, err := mqtt.Dial(w.Context(), mqtt.Options{Host: sim.HubHost, Address: w.cloud.HubAddr(), Roots: w.config.Roots.Pool(),
 		ClientID: device, Username: sim.HubHost + "/" + device + "/?api-version=2021-04-12", Password: token})
 	if err == nil {
 		conn.Close()
@@ -160,7 +161,7 @@ func TestTPMThatIsNotTheEnrolledOneIsToldWhatToEnroll(t *testing.T) {
 }
 
 func TestTPMThatDoesNotAnswerKeepsItsOwnRemedy(t *testing.T) {
-	_, err := New(Config{IDScope: "0ne", TPM: deaf{}, Roots: x509.NewCertPool()}).Place(t.Context(), device)
+	_, err := New(Config{IDScope: "0ne", TPM: deaf{}, Roots: mtls.Fixed(x509.NewCertPool())}).Place(t.Context(), device)
 	if !errors.Is(err, errDeaf) || fault.Of(err) != fault.Operator || fault.Hint(err) != "check keys.tpm" {
 		t.Errorf("%v: %v", fault.Of(err), err)
 	}

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/devid-agent/devid-agent/identity"
+	"github.com/devid-agent/devid-agent/internal/mtls"
 	"github.com/devid-agent/devid-agent/provisioning"
 	"github.com/devid-agent/devid-agent/sim"
 )
@@ -50,7 +51,7 @@ func inWorldOf(t *testing.T, transport string, temper sim.Temper, story func(w *
 		roots := x509.NewCertPool()
 		roots.AppendCertsFromPEM(cloud.RootsPEM())
 		w.config = Config{
-			IDScope: sim.IDScope, Roots: roots, Dial: cloud.Dial, UserAgent: "devid agent/1", Transport: transport,
+			IDScope: sim.IDScope, Roots: mtls.Fixed(roots), Dial: cloud.Dial, UserAgent: "devid agent/1", Transport: transport,
 			Bootstrap: func(context.Context) (tls.Certificate, error) { return w.bootstrap, nil },
 		}
 		story(w)

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/devid-agent/devid-agent/fault"
+	"github.com/devid-agent/devid-agent/internal/mtls"
 	"github.com/devid-agent/devid-agent/sim"
 )
 
@@ -96,7 +97,7 @@ func TestCertificatesOfTheCAAreNotTrustedByTLS(t *testing.T) {
 		for _, root := range w.cloud.ESTRoots() {
 			pool.AddCert(root)
 		}
-		w.config.Roots, w.client = pool, nil
+		w.config.Roots, w.client = mtls.Fixed(pool), nil
 		if _, err := w.issue(); fault.Of(err) != fault.Operator {
 			w.Errorf("a server of another root was trusted: %v", err)
 		}

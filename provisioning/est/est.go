@@ -15,6 +15,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/devid-agent/devid-agent/internal/mtls"
 	"github.com/devid-agent/devid-agent/provisioning"
 )
 
@@ -29,8 +30,8 @@ type Config struct {
 	// URL of the server. One without a path means RFC 7030's /.well-known/est; one with a path is taken as it is,
 	// since not every service has it at the root (EZCA: …/EST/{CA}/{template}/{region}/.well-known/est).
 	URL   string
-	Label string         // of the CA behind the server, one path segment; "" = the server's own choice
-	Roots *x509.CertPool // that the server's TLS certificate must come from; nil = the system's
+	Label string     // of the CA behind the server, one path segment; "" = the server's own choice
+	Roots mtls.Roots // that the server's TLS certificate must come from; nil = the system's
 	// Anchors are the authorities that the device's certificate must come from, directly or over a cross-certificate
 	// that one of them signed. Nil = whatever CA the server answers for.
 	Anchors []*x509.Certificate

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/devid-agent/devid-agent/fault"
+	"github.com/devid-agent/devid-agent/internal/mtls"
 	"github.com/devid-agent/devid-agent/sim"
 )
 
@@ -78,7 +79,7 @@ var stories = map[string]story{
 	"empty password":             {prepare: (*world).speechless, kind: fault.Operator, words: "password_file"},
 	"curve not certified":        {prepare: func(w *world) { w.cloud.SetPolicy(func(p *sim.Policy) { p.P384Only = true }) }, kind: fault.Permanent, words: "P-256"},
 	"wrong name of the server":   {prepare: (*world).misnamed, kind: fault.Operator, words: "url names ca.example"},
-	"unknown root of the server": {prepare: func(w *world) { w.config.Roots = x509.NewCertPool() }, kind: fault.Operator, words: "provisioning.est.roots"},
+	"unknown root of the server": {prepare: func(w *world) { w.config.Roots = mtls.Fixed(x509.NewCertPool()) }, kind: fault.Operator, words: "provisioning.est.roots"},
 	"server without TLS":         {prepare: func(w *world) { w.config.Dial = w.plain }, kind: fault.Operator, words: "does not speak TLS"},
 	"no such host":               {prepare: func(w *world) { w.config.URL = "https://nowhere.example" }, kind: fault.Transient, words: "no such host"},
 }

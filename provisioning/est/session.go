@@ -49,7 +49,7 @@ func (c *Client) newSession(ctx context.Context, t task) (*session, error) {
 // server is whom to speak to, presenting mine.
 func (s *session) server(mine *tls.Certificate) web.Config {
 	return web.Config{
-		Roots: s.config.Roots, Certificate: mine, LeafOnly: s.config.LeafOnly,
+		Roots: s.config.Roots.Pool(), Certificate: mine, LeafOnly: s.config.LeafOnly,
 		Settings: mtls.Settings{Host: "provisioning.est.url", Roots: "provisioning.est.roots"}, Identity: s.identityHint(),
 		UserAgent: s.config.UserAgent, Timeout: answerTimeout, MaxAnswer: maxAnswer, Dial: s.config.Dial,
 	}

@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/devid-agent/devid-agent/identity"
+	"github.com/devid-agent/devid-agent/internal/mtls"
 	"github.com/devid-agent/devid-agent/keys"
 	"github.com/devid-agent/devid-agent/keys/keystest"
 	"github.com/devid-agent/devid-agent/provisioning"
@@ -67,7 +68,7 @@ func newWorld(t *testing.T, cloud *sim.Cloud) *world {
 	roots.AppendCertsFromPEM(cloud.RootsPEM())
 	boot := w.factory(device)
 	w.config = Config{
-		URL: "https://" + sim.ESTHost, Roots: roots, UserAgent: "devid-agent/1",
+		URL: "https://" + sim.ESTHost, Roots: mtls.Fixed(roots), UserAgent: "devid-agent/1",
 		Bootstrap: func(context.Context) (tls.Certificate, error) { return boot, nil },
 		Log:       slog.New(slog.NewTextHandler(w.log, nil)),
 	}

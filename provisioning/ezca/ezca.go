@@ -14,6 +14,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/devid-agent/devid-agent/internal/mtls"
 	"github.com/devid-agent/devid-agent/provisioning"
 )
 
@@ -47,12 +48,12 @@ type Config struct {
 	// TokenLife is how long a renewal's token is valid, 2 to 30 minutes; default 5. Keytos' own clients take 30, and that the
 	// service takes less is not documented: but a token is as good as the key for whoever sees it.
 	TokenLife time.Duration
-	Audience  string         // of a renewal's token; default https://ezca.io
-	Location  string         // told to EZCA's administrators; default "IoT Device"
-	Roots     *x509.CertPool // that the server's TLS certificate must come from; nil = the system's
-	UserAgent string         // told to the server
-	Deadline  time.Duration  // for one Issue; default 2 min
-	Log       *slog.Logger   // nil = silent
+	Audience  string        // of a renewal's token; default https://ezca.io
+	Location  string        // told to EZCA's administrators; default "IoT Device"
+	Roots     mtls.Roots    // that the server's TLS certificate must come from; nil = the system's
+	UserAgent string        // told to the server
+	Deadline  time.Duration // for one Issue; default 2 min
+	Log       *slog.Logger  // nil = silent
 	// Dial opens the transport under TLS, through a proxy where there is one; nil = TCP. The environment is not asked.
 	Dial func(ctx context.Context, network, address string) (net.Conn, error)
 }

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/devid-agent/devid-agent/fault"
+	"github.com/devid-agent/devid-agent/internal/mtls"
 	"github.com/devid-agent/devid-agent/sim"
 )
 
@@ -79,7 +80,7 @@ var stories = map[string]story{
 	"another template":       {prepare: func(w *cloudy) { w.config.Template = templateID }, kind: fault.Operator, words: "there is no CA", first: true},
 	"token of nobody":        {prepare: func(w *cloudy) { w.handOver("nobody") }, kind: fault.Operator, words: "hand over a fresh token", first: true},
 	"audience of another":    {prepare: func(w *cloudy) { w.config.Audience = "https://example.com" }, kind: fault.Operator, words: "the audience is"},
-	"unknown root":           {prepare: func(w *cloudy) { w.config.Roots = x509.NewCertPool() }, kind: fault.Operator, words: "provisioning.ezca.roots", asked: -1},
+	"unknown root":           {prepare: func(w *cloudy) { w.config.Roots = mtls.Fixed(x509.NewCertPool()) }, kind: fault.Operator, words: "provisioning.ezca.roots", asked: -1},
 	"offline":                {whole: sim.Temper{Offline: true}, kind: fault.Transient, words: "refused", asked: -1},
 	"another name":           {prepare: func(w *cloudy) { w.config.URL = "https://nowhere.example" }, kind: fault.Transient, words: "no such host", asked: -1},
 }

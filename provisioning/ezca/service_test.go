@@ -24,6 +24,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/devid-agent/devid-agent/internal/mtls"
 	"github.com/devid-agent/devid-agent/keys"
 	"github.com/devid-agent/devid-agent/keys/keystest"
 	"github.com/devid-agent/devid-agent/provisioning"
@@ -96,8 +97,8 @@ func (s *service) world() *world {
 	s.Helper()
 	w := newWorld(s.T, newKeyRing(s.T))
 	w.config.URL, w.config.CA, w.config.Template = s.URL, caID, templateID
-	w.config.Roots = x509.NewCertPool()
-	w.config.Roots.AddCert(s.Certificate())
+	w.config.Roots = mtls.Fixed(x509.NewCertPool())
+	w.config.Roots.Pool().AddCert(s.Certificate())
 	w.handOver(oneUse)
 	return w
 }

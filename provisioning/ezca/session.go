@@ -37,7 +37,7 @@ func (c *Client) newSession(t task) (*session, error) {
 	}
 	s := &session{client: c, config: c.config, task: t, base: base}
 	s.link = web.New(web.Config{
-		Roots: c.config.Roots, Settings: mtls.Settings{Host: "provisioning.ezca.url", Roots: "provisioning.ezca.roots"},
+		Roots: c.config.Roots.Pool(), Settings: mtls.Settings{Host: "provisioning.ezca.url", Roots: "provisioning.ezca.roots"},
 		UserAgent: c.config.UserAgent, NoRedirects: true, Dial: c.config.Dial,
 	})
 	return s, nil

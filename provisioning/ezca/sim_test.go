@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/devid-agent/devid-agent/fault"
+	"github.com/devid-agent/devid-agent/internal/mtls"
 	"github.com/devid-agent/devid-agent/sim"
 )
 
@@ -35,8 +36,8 @@ func inCloud(t *testing.T, story func(w *cloudy)) {
 // trust is what the operator configures for this cloud.
 func (w *cloudy) trust() {
 	w.config.CA, w.config.Template = w.cloud.EZCA().CA, w.cloud.EZCA().Template
-	w.config.Roots = x509.NewCertPool()
-	w.config.Roots.AppendCertsFromPEM(w.cloud.RootsPEM())
+	w.config.Roots = mtls.Fixed(x509.NewCertPool())
+	w.config.Roots.Pool().AppendCertsFromPEM(w.cloud.RootsPEM())
 	w.handOver(w.cloud.EZCAToken())
 }
 

@@ -32,7 +32,7 @@ func heap() uint64 {
 	return m.TotalAlloc
 }
 
-func TestGigabyteIsRefusedWithoutBeingHeld(t *testing.T) {
+func TestFault46GigabyteIsRefusedWithoutBeingHeld(t *testing.T) {
 	const gigabyte = 1 << 30
 	for name, announced := range map[string]bool{"announced": true, "chunked": false} {
 		w := serve(t, &Server{Spool: &shelf{}})
@@ -72,7 +72,7 @@ func TestTooLargeIsToldBeforeItIsSent(t *testing.T) {
 	}
 }
 
-func TestStalledClientsHinderNobody(t *testing.T) {
+func TestFault46StalledClientsHinderNobody(t *testing.T) {
 	w := serve(t, &Server{Spool: &shelf{}, Conns: 8})
 	for i := range 7 {
 		c := w.dial(t)

@@ -6,7 +6,6 @@ package iothub
 
 import (
 	"context"
-	"crypto/x509"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -16,6 +15,7 @@ import (
 	"github.com/devid-agent/devid-agent/fault"
 	"github.com/devid-agent/devid-agent/identity"
 	"github.com/devid-agent/devid-agent/internal/mqtt"
+	"github.com/devid-agent/devid-agent/internal/mtls"
 	"github.com/devid-agent/devid-agent/telemetry"
 )
 
@@ -26,16 +26,16 @@ const maxKeepAlive = 1177 * time.Second
 // Config is how to talk to hubs; which hub, and as whom, is in the identity. The zero Config is ready for use,
 // except for SpoolID.
 type Config struct {
-	APIVersion string         // default 2025-08-01-preview, the first with certificate renewal
-	SpoolID    string         // makes message IDs unique: <spool id>-<sequence number>-<time in ns, base 36>
-	Window     int            // messages in flight; default 16, the Receive Maximum that the hub announces in its MQTT 5 preview
-	KeepAlive  time.Duration  // default 4 min, at most 1177 s
-	Stall      time.Duration  // a session without an acknowledgement for so long is over; default 30 s
-	Connect    string         // host:port to dial; "" = the hub's name, port 8883. TLS and MQTT keep the hub's name
-	Roots      *x509.CertPool // nil = the system's
-	UserAgent  string         // told to the hub as DeviceClientType
-	WebSocket  bool           // MQTT over WebSocket on port 443, for networks that let nothing else out
-	Auto       bool           // port 8883, and the WebSocket where that is blocked; WebSocket then does not matter
+	APIVersion string        // default 2025-08-01-preview, the first with certificate renewal
+	SpoolID    string        // makes message IDs unique: <spool id>-<sequence number>-<time in ns, base 36>
+	Window     int           // messages in flight; default 16, the Receive Maximum that the hub announces in its MQTT 5 preview
+	KeepAlive  time.Duration // default 4 min, at most 1177 s
+	Stall      time.Duration // a session without an acknowledgement for so long is over; default 30 s
+	Connect    string        // host:port to dial; "" = the hub's name, port 8883. TLS and MQTT keep the hub's name
+	Roots      mtls.Roots    // nil = the system's
+	UserAgent  string        // told to the hub as DeviceClientType
+	WebSocket  bool          // MQTT over WebSocket on port 443, for networks that let nothing else out
+	Auto       bool          // port 8883, and the WebSocket where that is blocked; WebSocket then does not matter
 	// ConnectWebSocket is what Auto dials for the WebSocket; "" = the host of Connect, or the hub's name, port 443.
 	ConnectWebSocket string
 	// Token returns a shared access signature for resource, good until expiry, for an identity without a certificate.
@@ -99,7 +99,7 @@ func (h *Hub) options(ctx context.Context, id *identity.Identity, receive func(s
 		Password:    password,
 		Certificate: id.Certificate(),
 		WebSocket:   h.config.WebSocket,
-		Roots:       h.config.Roots,
+		Roots:       h.config.Roots.Pool(),
 		KeepAlive:   h.config.KeepAlive,
 		Persistent:  true, // the hub then keeps subscriptions, and what was sent to the device meanwhile
 		Dial:        h.config.Dial,

@@ -16,6 +16,7 @@ import (
 
 	"github.com/devid-agent/devid-agent/identity"
 	"github.com/devid-agent/devid-agent/internal/mqtt"
+	"github.com/devid-agent/devid-agent/internal/mtls"
 	"github.com/devid-agent/devid-agent/keys"
 	"github.com/devid-agent/devid-agent/keys/keystest"
 )
@@ -104,7 +105,7 @@ func TestReadingsArriveInOrderAtMosquitto(t *testing.T) {
 	if err := ear.Subscribe(t.Context(), "devices/#"); err != nil {
 		t.Fatal(err)
 	}
-	conn, err := New(Config{SpoolID: "spool", Connect: address, Roots: ca.Pool}).Dial(t.Context(), identityOf(t, ca))
+	conn, err := New(Config{SpoolID: "spool", Connect: address, Roots: mtls.Fixed(ca.Pool)}).Dial(t.Context(), identityOf(t, ca))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -12,7 +12,7 @@ import (
 )
 
 func (w *world) uploader() *Uploader {
-	return &Uploader{Roots: w.hub.config.Roots, Dial: w.cloud.Dial}
+	return &Uploader{Roots: w.hub.config.Roots.Pool(), Dial: w.cloud.Dial}
 }
 
 func bundle(text string) File {

@@ -1,6 +1,7 @@
 package iothub
 
 import (
+	"math/rand/v2"
 	"time"
 
 	"github.com/devid-agent/devid-agent/fault"
@@ -39,7 +40,7 @@ func (a *application) refused(e *ServiceError, err error) (wait time.Duration, e
 	case e.Code == codeUnavailable:
 		return a.later(e, 5*time.Second, err)
 	case e.Status == 429, e.Status >= 500:
-		return a.later(e, min(time.Second<<min(a.tries-1, 6), time.Minute), err)
+		return a.later(e, time.Second, err)
 	}
 	return 0, fault.As(fault.Permanent, err)
 }
@@ -47,7 +48,13 @@ func (a *application) refused(e *ServiceError, err error) (wait time.Duration, e
 // longest is how long a wait inside Issue may be; a longer one is the caller's, who has other things to do meanwhile.
 const longest = 5 * time.Minute
 
+// later waits for so long the first time. After that the wait doubles, with up to half as much again drawn by lot: a hub
+// whose authority is gone is asked by its whole fleet.
 func (a *application) later(e *ServiceError, wait time.Duration, err error) (time.Duration, error) {
+	if a.tries > 1 {
+		wait = min(wait<<min(a.tries-1, 9), longest)
+		wait += rand.N(wait / 2)
+	}
 	if wait = max(wait, e.RetryAfter); wait > longest {
 		return 0, fault.Later(err, wait)
 	}

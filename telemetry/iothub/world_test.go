@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/devid-agent/devid-agent/identity"
+	"github.com/devid-agent/devid-agent/internal/mtls"
 	"github.com/devid-agent/devid-agent/keys"
 	"github.com/devid-agent/devid-agent/keys/keystest"
 	"github.com/devid-agent/devid-agent/provisioning"
@@ -49,7 +50,7 @@ func inWorldOf(t *testing.T, temper sim.Temper, policy func(*sim.Policy), store 
 		w.register(store)
 		roots := x509.NewCertPool()
 		roots.AppendCertsFromPEM(cloud.RootsPEM())
-		config := Config{SpoolID: "spool", Roots: roots, Dial: cloud.Dial, UserAgent: "devid agent/1"}
+		config := Config{SpoolID: "spool", Roots: mtls.Fixed(roots), Dial: cloud.Dial, UserAgent: "devid agent/1"}
 		for _, c := range change {
 			c(&config)
 		}

@@ -13,6 +13,7 @@ import (
 
 	"github.com/devid-agent/devid-agent/fault"
 	"github.com/devid-agent/devid-agent/identity"
+	"github.com/devid-agent/devid-agent/internal/mtls"
 	"github.com/devid-agent/devid-agent/keys"
 	"github.com/devid-agent/devid-agent/keys/keystest"
 	"github.com/devid-agent/devid-agent/provisioning"
@@ -42,7 +43,7 @@ func newAgent(t *testing.T, s *estserver, algorithm keys.Algorithm) *agent {
 	boot := s.factory.client(device)
 	roots := x509.NewCertPool()
 	roots.AddCert(s.web.cert)
-	a.config = est.Config{URL: s.url, Roots: roots, Anchors: []*x509.Certificate{s.root.cert}, UserAgent: "devid-agent/test",
+	a.config = est.Config{URL: s.url, Roots: mtls.Fixed(roots), Anchors: []*x509.Certificate{s.root.cert}, UserAgent: "devid-agent/test",
 		Bootstrap: func(context.Context) (tls.Certificate, error) { return boot, nil }}
 	return a
 }
