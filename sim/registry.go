@@ -3,6 +3,7 @@ package sim
 import (
 	"errors"
 	"net/http"
+	"net/url"
 	"slices"
 	"strconv"
 	"strings"
@@ -12,7 +13,7 @@ import (
 // registryHandler serves the hub's identity registry, "Devices" and "Modules" of the IoT Hub service API.
 func (c *Cloud) registryHandler(l *link) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		parts := strings.Split(strings.Trim(r.URL.Path, "/"), "/") // a client of Microsoft's lists /devices/
+		parts := segments(r.URL)
 		q := &registryRequest{cloud: c, w: w, r: r}
 		if no := q.serve(l, parts); no != nil {
 			c.refuseAt(AtRegistry, q.id())
@@ -20,6 +21,15 @@ func (c *Cloud) registryHandler(l *link) http.Handler {
 			q.refuse(no)
 		}
 	})
+}
+
+// segments takes a path apart. An escaped slash belongs to its segment; a client of Microsoft's lists /devices/.
+func segments(u *url.URL) []string {
+	parts := strings.Split(strings.Trim(u.EscapedPath(), "/"), "/")
+	for i, p := range parts {
+		parts[i], _ = url.PathUnescape(p) // it was valid when the request was read
+	}
+	return parts
 }
 
 // registryRequest is one request of a program.
